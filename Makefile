@@ -1,0 +1,65 @@
+# Everything is set up by the targets themselves: a fresh Debian or Ubuntu with Python 3.11+ and make is enough.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# One virtual environment, in two layers: what the product needs, and what its tests need on top.
+RUN_STAMP := $(VENV)/.run-stamp
+DEV_STAMP := $(VENV)/.dev-stamp
+
+.PHONY: help demo test test-faults lint bench lock chromium clean
+
+help: ## show this list
+	@printf 'Tallystick: a ledger that lets anyone check what happened to a product.\n\n'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(RUN_STAMP) ## watch a pack's journey happen, be proven, and be tampered with (DEMO_SERVE=0 ends by itself)
+	@$(BIN)/tallystick demo
+
+test: $(DEV_STAMP) chromium lint ## check imports, style and types, then run every test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(DEV_STAMP) ## the long fault run: FAULT_ROUNDS=500 kills under load
+	@FAULT_ROUNDS=$${FAULT_ROUNDS:-500} $(BIN)/python -m pytest -m fault $(PYTEST_ARGS)
+
+lint: $(DEV_STAMP) ## ruff, mypy strict, and the one-way import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(DEV_STAMP) ## rates as ratios to this machine's signature floor, in one run
+	@$(BIN)/python -m bench
+
+lock: $(DEV_STAMP) ## renew the requirement locks (hashes, no addresses)
+	@$(BIN)/uv pip compile requirements-build.in $(LOCK_ARGS) -o requirements-build.lock
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK_ARGS) -c requirements-build.lock -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK_ARGS) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+
+LOCK_ARGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--overrides requirements.overrides --custom-compile-command 'make lock'
+
+chromium: ## install Debian's Chromium for the page tests, where that is allowed
+	@bin/ensure-chromium
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+
+$(VENV)/bin/python:
+	@bin/ensure-venv $(PYTHON) $(VENV)
+
+# merkletools comes as source and asks for pysha3, which is neither needed nor safe: so everything is
+# installed from hashes, without looking at dependencies, after the two hashed build tools.
+$(RUN_STAMP): requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'Setting up: the libraries that requirements.lock names (about a minute the first time)'
+	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
+	@echo 'Setting up: the tools that the tests need'
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements-dev.lock
+	@touch $@

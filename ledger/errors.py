@@ -1,0 +1,50 @@
+"""LedgerError
+├─ ProofMalformed    the proof cannot be read: blame the sender
+├─ ProofRefuted      it reads well and is false: raise the alarm
+├─ EntryMalformed    the entry's bytes are not an entry
+├─ NotInLog          no such position, tile or size in this log
+├─ HeadMoved         someone appended first: read the head and retry
+├─ ClockBehind       our clock runs behind the head: nothing is recorded until it is right
+├─ ReadOnly          this writer must not append (a restored backup, a second writer): it says why
+└─ StoreFailed       the database did not do it, for sure
+"""
+
+from __future__ import annotations
+
+from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
+
+
+class LedgerError(Fault):
+    """Anything the ledger's room raises on purpose."""
+
+
+class ProofMalformed(LedgerError, Malformed):
+    """No tree has such a proof."""
+
+
+class ProofRefuted(LedgerError, Refuted):
+    """The proof leads elsewhere."""
+
+
+class EntryMalformed(LedgerError, Malformed):
+    """Not the canonical bytes of an entry."""
+
+
+class NotInLog(LedgerError, Unverifiable):
+    """The log holds no such thing (yet)."""
+
+
+class HeadMoved(LedgerError, NotYet):
+    """Compare-and-swap lost."""
+
+
+class ClockBehind(LedgerError, NotYet):
+    """recorded_at would decrease by more than the tolerance."""
+
+
+class ReadOnly(LedgerError, Refused):
+    """This process must not append."""
+
+
+class StoreFailed(LedgerError, NotYet):
+    """Nothing was written, and that is known."""
