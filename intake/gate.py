@@ -1,0 +1,277 @@
+"""Step 5 of 9: the way from the workers to the one sequencer.
+
+A Gate takes a submission and returns what became of it. `LocalGate` sequences in this process, for
+small set-ups, tests and the operator's own commands. `SocketGate` and `GateServer` are the two ends of
+a Unix socket, for a server whose workers are processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from intake.errors import Busy
+from intake.sequencer import Sequencer
+from intake.wire import (
+    FRAME_SIZE_MAX,
+    LENGTH,
+    FaultMessage,
+    Outcome,
+    Submission,
+    decode_outcome,
+    decode_submission,
+    encode,
+)
+
+ANSWER_TIMEOUT_S = 30.0  # a commit takes milliseconds; a caller that waited this long must ask again
+RECEIVE_SIZE = 1 << 18
+IDLE_TICK_S = 0.25  # how late the newest checkpoint may be published when nothing else arrives
+SUBMISSIONS_MAX = 512  # taken off the sockets at once; the rest waits in their senders
+CONNECTIONS_MAX = 1024
+
+
+class Gate(Protocol):
+    """Where submissions go in."""
+
+    def submit(self, submission: Submission) -> Outcome:
+        """Wait for the commit and say what became of it. Raises Busy; sending again is safe."""
+        ...
+
+
+class LocalGate:
+    """Sequences in this process, one submission after another."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+        self._lock = (
+            threading.Lock()
+        )  # a Log belongs to one thread at a time; order between processes is the head's
+
+    def submit(self, submission: Submission) -> Outcome:
+        with self._lock:
+            return self._sequencer.process([submission])[0]
+
+
+class SocketGate:
+    """The worker's end: one connection for each thread, one submission on it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def submit(self, submission: Submission) -> Outcome:
+        frame = encode(submission)
+        connection = self._connection()
+        try:
+            connection.sendall(frame)
+            (size,) = LENGTH.unpack(_receive_exactly(connection, LENGTH.size))
+            return decode_outcome(_receive_exactly(connection, size))
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            # Whether it was appended is unknown here. The caller's retry finds its receipt if it was.
+            self._drop()
+            raise Busy(
+                "intake.sequencer-lost", f"the sequencer did not answer: {type(error).__name__}"
+            ) from error
+
+    def _connection(self) -> socket.socket:
+        existing: socket.socket | None = getattr(self._local, "connection", None)
+        if existing is not None:
+            return existing
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            connection.connect(str(self._path))
+        except OSError as error:
+            connection.close()
+            raise Busy(
+                "intake.sequencer-away", "the sequencer is not running; it is being started again"
+            ) from error
+        self._local.connection = connection
+        return connection
+
+    def _drop(self) -> None:
+        connection: socket.socket | None = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
+
+
+class GateServer:
+    """The sequencer's end: one thread reads whatever has arrived, appends it in one go, answers.
+
+    While a transaction commits, the next submissions gather in the sockets: that is the group commit.
+    Nothing is handed between threads, which at single events would cost more than the work.
+    """
+
+    def __init__(self, path: Path, sequencer: Sequencer, idle: Callable[[], None]) -> None:
+        """idle: called after each group and at least every IDLE_TICK_S, for what is due by time."""
+        self._sequencer = sequencer
+        self._idle = idle
+        self._path = path
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # ours from before a kill: the writer's lock says no other sequencer lives
+        previous = os.umask(0o177)  # the socket appends to the ledger: for this user alone
+        try:
+            self._listener.bind(str(path))
+        finally:
+            os.umask(previous)
+        self._listener.listen(CONNECTIONS_MAX)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+
+    def stop(self) -> None:
+        """Ask the loop to answer what it has and end. Safe from a signal handler."""
+        self._stopping = True
+
+    def serve(self) -> None:
+        """Run until stop()."""
+        ticked = time.monotonic()
+        while not self._stopping:
+            peers = self._receive(IDLE_TICK_S)
+            if peers:
+                self._answer(peers)
+            if peers or time.monotonic() - ticked >= IDLE_TICK_S:
+                self._idle()
+                ticked = time.monotonic()
+        self.close()
+
+    def close(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._selector.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _receive(self, timeout_s: float) -> list[tuple[_Peer, Submission]]:
+        ready: list[tuple[_Peer, Submission]] = []
+        for key, mask in self._selector.select(timeout_s):
+            peer: _Peer | None = key.data
+            if peer is None:
+                self._accept()
+                continue
+            if mask & selectors.EVENT_WRITE and not peer.flush():
+                self._close(peer)
+                continue
+            if mask & selectors.EVENT_READ:
+                if not peer.read():
+                    self._close(peer)
+                    continue
+                body = peer.take_frame()
+                if body is not None:
+                    try:
+                        ready.append((peer, decode_submission(body)))
+                    except msgspec.MsgspecError:
+                        self._close(peer)  # not one of our workers, or not of our version
+            self._interest(peer)
+            if len(ready) >= SUBMISSIONS_MAX:
+                break
+        return ready
+
+    def _answer(self, ready: list[tuple[_Peer, Submission]]) -> None:
+        outcomes = self._sequencer.process([submission for _, submission in ready])
+        for (peer, _), outcome in zip(ready, outcomes, strict=True):
+            peer.queue(encode(outcome))
+            if peer.flush():
+                self._interest(peer)
+            else:
+                self._close(peer)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
+
+    def _interest(self, peer: _Peer) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outgoing else 0)
+        if peer.connection.fileno() >= 0 and peer.interest != wanted:
+            peer.interest = wanted
+            self._selector.modify(peer.connection, wanted, peer)
+
+    def _close(self, peer: _Peer) -> None:
+        if peer.connection.fileno() >= 0:
+            self._selector.unregister(peer.connection)
+            peer.connection.close()
+
+
+class _Peer:
+    """One worker thread's connection: bytes that arrived, bytes that must still leave."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.incoming = bytearray()
+        self.outgoing = bytearray()
+        self.interest = selectors.EVENT_READ
+
+    def read(self) -> bool:
+        """Take what has arrived. False if the other side is gone or says something impossible."""
+        try:
+            while chunk := self.connection.recv(RECEIVE_SIZE):
+                self.incoming += chunk
+                if len(self.incoming) > FRAME_SIZE_MAX + LENGTH.size:
+                    return False
+                if len(chunk) < RECEIVE_SIZE:
+                    return True
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def take_frame(self) -> bytes | None:
+        if len(self.incoming) < LENGTH.size:
+            return None
+        (size,) = LENGTH.unpack_from(self.incoming)
+        end = LENGTH.size + size
+        if len(self.incoming) < end:
+            return None
+        body = bytes(self.incoming[LENGTH.size : end])
+        del self.incoming[:end]
+        return body
+
+    def queue(self, frame: bytes) -> None:
+        self.outgoing += frame
+
+    def flush(self) -> bool:
+        """Send what the socket takes. False if the other side is gone; its answer is then in the ledger."""
+        try:
+            while self.outgoing:
+                sent = self.connection.send(self.outgoing)
+                del self.outgoing[:sent]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+    if size > FRAME_SIZE_MAX:
+        raise EOFError("a frame beyond the bound")
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    done = 0
+    while done < size:
+        received = connection.recv_into(view[done:])
+        if received == 0:
+            raise EOFError("the sequencer closed the connection")
+        done += received
+    return bytes(buffer)
+
+
+def error_outcome(code: str, detail: str) -> Outcome:
+    """An outcome that says why nothing of a submission was taken."""
+    return Outcome(error=FaultMessage("busy", code, detail, ""))

@@ -1,0 +1,183 @@
+"""Step 5 of 9: put submissions in order. After intake.prepare, before ledger.log.
+
+One sequencer serves many requests with one transaction: whatever has arrived is appended together. It
+holds no truth: the head in the database decides, and a second sequencer costs retries, never a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from intake.errors import Busy
+from intake.prepare import objection
+from intake.wire import (
+    APPENDED,
+    DUPLICATE,
+    REFUSED,
+    ROLLED_BACK,
+    FaultMessage,
+    Item,
+    ItemResult,
+    Outcome,
+    Submission,
+    fault_message,
+)
+from keys.errors import Fault
+from keys.registry import Registry
+from ledger import entry as entry_format
+from ledger.errors import HeadMoved, LedgerError
+from ledger.log import Appended, Log, Pending, Placed
+from ledger.store.protocol import Head
+
+HEAD_RACES_MAX = 50  # lost races in a row before a caller is told to come back
+APPEND_COUNT_MAX = 4096  # statements in one transaction: bounds its memory and the wait of those behind it
+
+
+class Sequencer:
+    """Judges, appends and answers submissions, in the order in which they came.
+
+    log    the writer; open. A log that is read-only answers every submission with its reason.
+    clock  aware UTC now
+    """
+
+    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
+        self._log = log
+        self._clock = clock
+        self._registry: Registry | None = None
+
+    def registry(self) -> Registry:
+        """The key state at the log's head, as far as this sequencer has read."""
+        self._registry = follow(self._registry, self._log)
+        return self._registry
+
+    def process(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Answer every submission, in order. Raises nothing a submission could cause.
+
+        Events of neighbouring submissions share a transaction; a key statement has one of its own,
+        for what follows it must be judged by it.
+        """
+        outcomes: list[Outcome] = []
+        for group in _groups(submissions):
+            try:
+                outcomes.extend(self._process_group(group))
+            except LedgerError as fault:
+                outcomes.extend(Outcome(error=fault_message(fault)) for _ in group)
+            except Busy as fault:
+                outcomes.extend(Outcome(error=fault_message(fault)) for _ in group)
+        return outcomes
+
+    def _process_group(self, group: Sequence[Submission]) -> list[Outcome]:
+        for _ in range(HEAD_RACES_MAX):
+            head = self._log.head
+            registry = self.registry()
+            judged = [self._judge(submission, registry) for submission in group]
+            pending = [
+                Pending(item.kind, item.raw, item.unique_key, item.names)
+                for submission, faults in zip(group, judged, strict=True)
+                for item, fault in zip(submission.items, faults, strict=True)
+                if fault is None
+            ]
+            try:
+                # An append of nothing would sign a checkpoint for nothing.
+                appended = self._log.append(pending, expected=head) if pending else Appended([], head)
+            except HeadMoved:
+                continue  # another sequencer was first: judge again by the state it left
+            placed = iter(appended.placed)
+            return [
+                _outcome(submission, faults, placed, appended.head)
+                for submission, faults in zip(group, judged, strict=True)
+            ]
+        raise Busy(
+            "intake.head-races", f"the head moved {HEAD_RACES_MAX} times in a row under this submission"
+        )
+
+    def _judge(self, submission: Submission, registry: Registry) -> list[FaultMessage | None]:
+        """One fault or None for each item; under rollback one fault takes all others with it."""
+        now = self._clock()
+        faults: list[FaultMessage | None] = []
+        doubtful: list[int] = []
+        for index, item in enumerate(submission.items):
+            fault = item.objection
+            if item.kind == "key":
+                fault = self._judge_key_statement(item, registry, now)
+            elif item.keys_seq != registry.newest_seq or fault is not None:
+                found = objection(registry, item.kid, item.typ, now)
+                fault = None if found is None else fault_message(found)
+            faults.append(fault)
+            if fault is not None:
+                doubtful.append(index)
+        if doubtful:
+            # A statement that is in the ledger already is answered with its first receipt, even if its
+            # key has ended since: the partner that lost the answer must be able to get it.
+            known = self._log.store.find_unique([submission.items[index].unique_key for index in doubtful])
+            for index in doubtful:
+                if submission.items[index].unique_key in known:
+                    faults[index] = None
+        if submission.rollback and any(faults):
+            rolled_back = FaultMessage(
+                "refused", ROLLED_BACK, "another statement of this request was refused", ""
+            )
+            return [rolled_back if fault is None else fault for fault in faults]
+        return faults
+
+    def _judge_key_statement(self, item: Item, registry: Registry, now: datetime) -> FaultMessage | None:
+        try:
+            registry.apply(self._log.head.tree_size, now, item.raw)
+        except Fault as fault:
+            return fault_message(fault)
+        return None
+
+
+def follow(registry: Registry | None, log: Log) -> Registry:
+    """The registry after every key statement below the log's head. Cheap if there is none new."""
+    if registry is not None and registry.newest_seq == log.head.keys_seq:
+        return registry
+    return replay(registry, log.store.read_key_records(-1 if registry is None else registry.newest_seq))
+
+
+def replay(registry: Registry | None, records: Sequence[tuple[int, bytes, bytes]]) -> Registry:
+    """Apply (seq, entry bytes, statement bytes) of genesis and key entries, in order."""
+    for seq, entry_bytes, statement in records:
+        if registry is None:
+            registry = Registry.from_genesis(statement)
+        elif seq > registry.newest_seq:
+            registry = registry.apply(seq, entry_format.parse(entry_bytes).recorded_at, statement)
+    if registry is None:
+        raise LedgerError("ledger.empty", "this ledger has no genesis entry yet")
+    return registry
+
+
+def _groups(submissions: Sequence[Submission]) -> list[list[Submission]]:
+    """Neighbours that may share one transaction: up to APPEND_COUNT_MAX events, or one key submission."""
+    groups: list[list[Submission]] = []
+    size = 0
+    open_group = False
+    for submission in submissions:
+        alone = any(item.kind == "key" for item in submission.items)
+        if alone or not open_group or size + len(submission.items) > APPEND_COUNT_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(submission)
+        size += len(submission.items)
+        open_group = not alone
+    return groups
+
+
+def _outcome(
+    submission: Submission,
+    faults: Sequence[FaultMessage | None],
+    placed: Iterator[Placed],
+    head: Head,
+) -> Outcome:
+    results = []
+    for _, fault in zip(submission.items, faults, strict=True):
+        if fault is None:
+            place = next(placed)
+            status = DUPLICATE if place.duplicate else APPENDED
+            results.append(ItemResult(status, place.seq, place.statement_digest))
+        elif fault.code == ROLLED_BACK:
+            results.append(ItemResult(ROLLED_BACK))
+        else:
+            results.append(ItemResult(REFUSED, fault=fault))
+    return Outcome(results, head.checkpoint, head.tree_size)
