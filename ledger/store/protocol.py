@@ -1,0 +1,168 @@
+"""Step 6 of 9: where the ledger is kept. Between ledger.log, which writes, and everybody who reads.
+
+A store keeps what the log decided, in one transaction or not at all. It decides nothing itself
+but this: an append takes place on the head its caller knew, or it does not take place.
+
+The reading half holds every method of ledger.audit.LedgerReader, so an auditor reads a database
+as it reads a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ledger.tiles import TileWrite
+
+UNIQUE_KEY_SIZE_MAX = 64  # bytes; intake's own keys have 44
+NAME_LIMIT_MAX = 10_000  # rows one find_name() may answer; ask again with `after` for more
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The ledger's newest state: the one row that writers compare and swap.
+
+    Two heads are the same state when size and root agree: publishing alters the last members
+    of this row and nothing of the ledger.
+    """
+
+    tree_size: int
+    root_hash: bytes  # 32 bytes
+    last_leaf_hash: bytes  # the next entry's `prev`
+    keys_seq: int  # newest `key` or `genesis` entry: the next entry's `keys`
+    recorded_at: datetime | None  # of the newest entry, aware UTC; the next one's is never below it
+    checkpoint: bytes  # the signed note over this size and root
+    published: bytes  # the newest checkpoint that was shown to the world; never newer than the head
+    published_at: datetime | None
+    events: int  # entries that are not anchors
+
+    def is_same_state(self, other: Head | None) -> bool:
+        return other is not None and self.tree_size == other.tree_size and self.root_hash == other.root_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry with all that is written beside it."""
+
+    seq: int
+    kind: str
+    entry: bytes  # canonical bytes, ledger.entry.render()
+    statement: bytes  # exactly as signed
+    unique_key: bytes  # a second record with this key is a duplicate; 1 to UNIQUE_KEY_SIZE_MAX bytes
+    names: Sequence[tuple[int, int]] = ()  # (ordinal within the statement, signed 64-bit index key)
+
+
+class LedgerStore(Protocol):
+    """The reading half: safe from any thread, and from any process while another one writes.
+
+    Positions count from 0. What the head does not cover is not in the log, whatever the tables hold.
+    Every method raises StoreFailed when the database cannot be read.
+    """
+
+    # The methods of ledger.audit.LedgerReader.
+
+    def read_checkpoint(self) -> bytes:
+        """The newest signed checkpoint. Raises NotInLog on an empty ledger."""
+        ...
+
+    def read_entries(self, start: int, end: int) -> Sequence[bytes]:
+        """Entries start <= seq < end; fewer only where the log ends.
+
+        An entry whose row is gone is b"", so that all others keep their positions and an
+        auditor can name the one that is missing.
+        """
+        ...
+
+    def read_statements(self, start: int, end: int) -> Sequence[bytes | None]:
+        """Statements start <= seq < end; None where one is erased or gone; fewer only at the log's end."""
+        ...
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        """The first `width` hashes (1..256) of a hash tile. Raises NotInLog where the log has fewer."""
+        ...
+
+    # What serving and writing need besides.
+
+    def read_head(self) -> Head | None:
+        """None before genesis."""
+        ...
+
+    def read_entry(self, seq: int) -> bytes:
+        """Raises NotInLog beyond the head."""
+        ...
+
+    def read_statement(self, seq: int) -> bytes | None:
+        """None if erased. Raises NotInLog beyond the head."""
+        ...
+
+    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Those of the keys that are taken, with the seq of the entry that has them."""
+        ...
+
+    def find_name(
+        self,
+        key: int,
+        *,
+        after: tuple[int, int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[tuple[int, int]]:
+        """Places (seq, ordinal) of the statements that name this key, in log order.
+
+        after       only places beyond this one, in the order asked for
+        limit       1..NAME_LIMIT_MAX rows; a full answer may have more behind it
+        descending  newest first
+
+        Keys are hashes and hashes collide, by accident or by malice: read the statement and
+        compare the full name before you believe a place.
+        """
+        ...
+
+    def read_key_records(self, after_seq: int) -> list[tuple[int, bytes, bytes]]:
+        """(seq, entry, statement) of each genesis and key entry with seq > after_seq, ascending.
+
+        Walks the `keys` links down from the head, so the cost is what changed, not the ledger's
+        size. `-1` reads all. Raises EntryMalformed where the walk meets something that is no entry.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class LedgerWriter(LedgerStore, Protocol):
+    """The writing half. Only ledger.log calls it."""
+
+    def append(
+        self,
+        expected: Head | None,
+        records: Sequence[Record],
+        new_head: Head,
+        tiles: Sequence[TileWrite],
+    ) -> None:
+        """Swap the expected head for the new one and write everything with it, in one transaction.
+
+        expected  the head the caller built on; None to write the first entry
+        records   seq = expected.tree_size onwards, without gaps
+        tiles     every tile that became full; and, above level 0, each partial tile that changed,
+                  as it stands afterwards
+
+        On return all of it is durable. HeadMoved and StoreFailed mean that nothing was written
+        and that this is known. Any other exception leaves the outcome open: ask settle_head().
+        `published` and `published_at` of the new head count only where expected is None.
+        """
+        ...
+
+    def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
+        """Make this note, over the head's own size, the published checkpoint; else HeadMoved."""
+        ...
+
+    def settle_head(self) -> Head | None:
+        """The head on a fresh connection, once no append of ours can still be in flight.
+
+        Takes the lock that append() takes: a plain read could see the old head a moment before
+        a commit, believed lost, comes through.
+        """
+        ...
