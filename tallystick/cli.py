@@ -1,0 +1,45 @@
+"""The command `tallystick`: for operators, partners and auditors."""
+
+from __future__ import annotations
+
+import click
+
+from tallystick.commands import auditor, operator, partner
+from tallystick.commands.demo import demo
+
+INTERRUPTED = 130
+
+SECTIONS: list[tuple[str, list[click.Command]]] = [
+    ("See it work", [demo]),
+    ("Partners: sign and send events", partner.COMMANDS),
+    ("Auditors: verify, trusting nobody", auditor.COMMANDS),
+    ("Operators: run a ledger", operator.COMMANDS),
+]
+
+
+class SectionedGroup(click.Group):
+    """Lists commands under who uses them, instead of by alphabet."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(76)) for command in commands])
+
+
+@click.group(cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tallystick")
+def cli() -> None:
+    """A ledger that lets anyone check what happened to a product."""
+
+
+for _, _commands in SECTIONS:
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """Run, and end an interrupted command as scripts expect."""
+    try:
+        cli(standalone_mode=True)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

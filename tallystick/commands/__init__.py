@@ -1,0 +1,1 @@
+"""The commands, by who uses them: operator, partner, auditor."""

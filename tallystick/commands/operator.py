@@ -1,0 +1,157 @@
+"""Commands for whoever runs a ledger: init, serve, accept-head, and a time-stamp authority for development."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from keys.errors import Fault
+from keys.files import read_passphrase
+from tallystick.commands.output import fail
+
+ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*(:[0-9]+)?(/[A-Za-z0-9._~\-]+)*")
+URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?")
+PASSPHRASE_DEFAULT = "env:TALLYSTICK_PASSPHRASE"
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+passphrase_option = click.option(
+    "--passphrase",
+    "source",
+    default=PASSPHRASE_DEFAULT,
+    show_default=True,
+    help="Where the key files' passphrase comes from: prompt, env:NAME or file:PATH.",
+)
+
+
+@click.command("init")
+@folder_argument
+@click.option("--origin", required=True, help="The ledger's name for ever, e.g. ledger.example/pharma-2026.")
+@click.option("--base-url", default="http://127.0.0.1:8080", show_default=True, help="Where it will be served.")
+@click.option("--registrar-name", default="Registrar", show_default=True, help="Who decides which parties may speak.")
+@click.option("--operator-name", default="Operator", show_default=True, help="Who runs the service and anchors it.")
+@click.option("--public", is_flag=True, help="Let anybody read event payloads. Without it nobody may, yet.")
+@click.option("--anchor-interval", type=click.FloatRange(1, 86_400), default=600.0, show_default=True, metavar="SECONDS")
+@click.option("--anchor-every", type=click.IntRange(1), default=10_000, show_default=True, metavar="ENTRIES")
+@passphrase_option
+def init(
+    folder: Path,
+    origin: str,
+    base_url: str,
+    registrar_name: str,
+    operator_name: str,
+    public: bool,
+    anchor_interval: float,
+    anchor_every: int,
+    source: str,
+) -> None:
+    """Found a ledger in FOLDER: keys, genesis and configuration."""
+    from tallystick.founding import found
+
+    if not ORIGIN.fullmatch(origin):
+        raise click.BadParameter("use a host name and a path, like ledger.example/pharma-2026", param_hint="--origin")
+    if not URL.fullmatch(base_url):
+        raise click.BadParameter("use a plain http or https address", param_hint="--base-url")
+    try:
+        founded = found(
+            folder,
+            origin=origin,
+            base_url=base_url,
+            registrar_name=registrar_name,
+            operator_name=operator_name,
+            passphrase=read_passphrase(source, confirm=True),
+            public_read=public,
+            interval_s=anchor_interval,
+            every_entries=anchor_every,
+        )
+    except Fault as fault:
+        fail(fault)
+    click.echo(f"Founded {founded.origin} in {folder}")
+    click.echo(f"  genesis    {founded.genesis_leaf_hash.hex()}  (verifiers pin this)")
+    click.echo(f"  log key    {founded.log_vkey}")
+    click.echo(f"  registrar  {founded.registrar_kid}  keep keys/registrar.pem offline")
+    click.echo(f"  operator   {founded.operator_kid}")
+    click.echo(f"Next: name a time-stamp authority in {folder}/tallystick.toml, then: tallystick serve {folder}")
+
+
+@click.command("serve")
+@folder_argument
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that verify.")
+@click.option("--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Requests each serves at once.")
+@click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@passphrase_option
+def serve(folder: Path, host: str, port: int, workers: int, threads: int, quiet: bool, source: str) -> None:
+    """Serve the ledger in FOLDER over HTTP."""
+    from tallystick import serve as server
+
+    try:
+        passphrase = read_passphrase(source)
+        server.serve(
+            folder.absolute(), host=host, port=port, workers=workers, threads=threads, passphrase=passphrase, quiet=quiet
+        )
+    except Fault as fault:
+        fail(fault)
+
+
+@click.command("accept-head")
+@folder_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@passphrase_option
+def accept_head(folder: Path, yes: bool, source: str) -> None:
+    """Let a ledger write again whose head is not known to be the newest.
+
+    A ledger that was restored from a backup, or lost its high-water file, serves read-only: if it wrote,
+    receipts that were given out after the backup would contradict it. Accept its head only when you
+    know that nothing newer was ever given out.
+    """
+    from tallystick import config as configuration
+    from tallystick.sequencer_process import open_log
+
+    try:
+        config = configuration.load(folder)
+        log, store = open_log(config, read_passphrase(source))
+        try:
+            if log.read_only_reason is None:
+                click.echo("This ledger is not read-only; there is nothing to accept.")
+                return
+            click.echo(f"Read-only because: {log.read_only_reason}")
+            click.echo(f"Its head: {log.head.tree_size} entries, recorded up to {log.head.recorded_at}")
+            if not yes:
+                click.confirm("Was nothing newer than this ever given out?", abort=True)
+            log.accept_head()
+            click.echo("Accepted. The ledger will write from this head on.")
+        finally:
+            store.close()
+    except Fault as fault:
+        fail(fault)
+
+
+@click.command("development-authority")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
+@click.option("--roots", type=click.Path(path_type=Path, dir_okay=False), help="Write the root certificate here.")
+def development_authority(port: int, roots: Path | None) -> None:
+    """Run a time-stamp authority on loopback, for development ONLY.
+
+    Its key lives in memory and its stamps prove nothing to anybody else.
+    """
+    from anchoring.devtsa import DevelopmentAuthority
+    from anchoring.devtsa import serve as serve_authority
+
+    authority = DevelopmentAuthority(lambda: datetime.now(UTC))
+    if roots is not None:
+        roots.write_bytes(authority.root_pem)
+    server = serve_authority(authority, port)
+    click.echo(f"development authority, proves nothing to others: {server.url}")
+    sys.stdout.flush()
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.close()
+
+
+COMMANDS: list[click.Command] = [init, serve, accept_head, development_authority]

@@ -1,0 +1,144 @@
+"""`tallystick init`: found a ledger. Keys, genesis as entry 0, the operator's registration as entry 1.
+
+The registrar's key and the log's key are two keys: the registrar decides who may speak and belongs
+offline, the log's key signs checkpoints and must be at hand.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from intake.gate import LocalGate
+from intake.sequencer import Sequencer
+from intake.service import Intake, submit_own
+from keys import algorithms, registry
+from keys.errors import Refused
+from keys.files import write_private_key
+from keys.note import NoteSigner
+from keys.registry import Registry
+from ledger import entry as entry_format
+from ledger.highwater import HighWater
+from ledger.log import Log
+from ledger.store.sqlite import open_reader, open_writer
+from tallystick import migrations
+from tallystick.config import CONFIG_NAME, Authority
+from verifier.trust import write_trust
+
+PRIVATE_FOLDER_MODE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What a founder wants to see, and what verifiers pin."""
+
+    folder: Path
+    origin: str
+    genesis_leaf_hash: bytes  # 32 bytes
+    log_vkey: str
+    registrar_kid: str
+    operator_kid: str
+
+
+def found(
+    folder: Path,
+    *,
+    origin: str,
+    base_url: str,
+    registrar_name: str,
+    operator_name: str,
+    passphrase: bytes,
+    public_read: bool,
+    interval_s: float,
+    every_entries: int,
+    authorities: tuple[Authority, ...] = (),
+) -> Founded:
+    """Make a ledger in an empty or new folder.
+
+    Raises Refused if there is one already: entry 0 is written once.
+    """
+    if (folder / CONFIG_NAME).exists():
+        raise Refused("init.exists", f"{folder} holds a ledger already")
+    for part in (folder, folder / "keys"):
+        part.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    registrar, log_key, operator = (algorithms.generate("Ed25519") for _ in range(3))
+    for name, key in (("registrar", registrar), ("log", log_key), ("operator", operator)):
+        write_private_key(folder / "keys" / f"{name}.pem", key, passphrase)
+    signer = NoteSigner.from_private_key(origin, log_key)
+    genesis = registry.genesis_statement(
+        registrar,
+        origin=origin,
+        party="registrar",
+        name=registrar_name,
+        log_keys=[signer.vkey],
+        policy={"read": "public" if public_read else "none"},
+        random=secrets.token_bytes(32),
+        created_at=datetime.now(UTC),
+    )
+    store = open_writer(folder / "ledger.db")
+    try:
+        migrations.upgrade(store.engine)
+        log = Log(store, [signer], origin, lambda: datetime.now(UTC), HighWater(folder / "high-water"))
+        log.open()
+        leaf = entry_format.leaf_hash(log.create(genesis).placed[0].entry)
+        gate = LocalGate(Sequencer(log, lambda: datetime.now(UTC)))
+        intake = Intake(open_reader(folder / "ledger.db"), gate, lambda: datetime.now(UTC))
+        register_operator(intake, Registry.from_genesis(genesis), registrar, operator, operator_name)
+    finally:
+        store.close()
+    write_trust(folder / "trust", origin=origin, genesis_leaf_hash=leaf, log_vkeys=[signer.vkey], tsa_roots={})
+    (folder / CONFIG_NAME).write_text(
+        render_config(origin, base_url, interval_s, every_entries, authorities), encoding="utf-8"
+    )
+    return Founded(folder, origin, leaf, signer.vkey, registrar.public.kid, operator.public.kid)
+
+
+def register_operator(
+    intake: Intake,
+    state: Registry,
+    registrar: algorithms.PrivateKey,
+    operator: algorithms.PrivateKey,
+    name: str,
+) -> int:
+    """Register the key that signs anchors; returns its entry's position."""
+    possession = registry.possession_statement(operator, origin=state.origin, party="operator", purpose="register")
+    statement = registry.register_statement(
+        registrar,
+        origin=state.origin,
+        party="operator",
+        name=name,
+        roles=["operator"],
+        possession=possession,
+        previous=None,
+    )
+    return submit_own(intake, statement, "key+jws")
+
+
+def render_config(
+    origin: str, base_url: str, interval_s: float, every_entries: int, authorities: tuple[Authority, ...]
+) -> str:
+    """The text of tallystick.toml. Strings here hold no quote and no backslash: the caller checked."""
+    lines = [
+        f'origin = "{origin}"',
+        f'base_url = "{base_url}"',
+        "",
+        "[keys]",
+        'log = "file:keys/log.pem"',
+        'operator = "file:keys/operator.pem"',
+        "# keys/registrar.pem registers and revokes parties. Keep it elsewhere, offline, once the ledger runs.",
+        "",
+        "[anchoring]",
+        f"interval_s = {interval_s:g}",
+        f"every_entries = {every_entries}",
+    ]
+    for authority in authorities:
+        lines += [
+            "",
+            "[[anchoring.authorities]]",
+            f'name = "{authority.name}"',
+            f'url = "{authority.url}"',
+            f'roots = "{authority.roots}"',
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,140 @@
+"""The one process of a server that writes: sequencer, publisher of checkpoints, and anchoring.
+
+Started by tallystick.serve as `python -m tallystick.sequencer_process FOLDER`, with one line of JSON on
+standard input: {"parent": pid, "passphrase": "…", "socket": path}. It answers one line on standard
+output: "ready", or "failed: " and the reason. The passphrase comes by pipe because arguments and
+environments can be read by others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy import Engine
+
+from anchoring.authority_client import HttpAuthority
+from anchoring.rounds import Rounds
+from anchoring.scheduler import AnchorSchedule
+from intake.gate import GateServer, SocketGate
+from intake.sequencer import Sequencer
+from intake.service import Intake, submit_own
+from keys.errors import Fault
+from keys.note import NoteSigner
+from keys.signers import load_signer
+from ledger.errors import ReadOnly
+from ledger.highwater import HighWater
+from ledger.log import Log
+from ledger.store.sqlite import SqliteStore, open_reader, open_writer
+from tallystick import config as configuration
+from tallystick import migrations
+from tallystick.config import Config
+from tallystick.watchdog import end_with_parent
+
+LOCK_WAIT_S = 3.0  # a predecessor whose parent was killed notices within watchdog.POLL_S
+
+logger = logging.getLogger("tallystick.sequencer")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_log(config: Config, passphrase: bytes) -> tuple[Log, SqliteStore]:
+    """The ledger's writer, open, with its schema up to date. Raises ReadOnly if another process writes."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            store = open_writer(config.database)
+            break
+        except ReadOnly:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    migrations.upgrade(store.engine)
+    signer = NoteSigner.from_private_key(config.origin, load_signer(config.log_key, lambda: passphrase))
+    log = Log(store, [signer], config.origin, utc_now, HighWater(config.high_water))
+    log.open()
+    return log, store
+
+
+def build_rounds(config: Config, engine: Engine, intake: Intake, passphrase: bytes) -> Rounds:
+    """The anchor rounds of this ledger, over the authorities that its configuration names."""
+    reader = open_reader(config.database)
+
+    def read_published() -> bytes:
+        head = reader.read_head()
+        return b"" if head is None else head.published
+
+    return Rounds(
+        engine,
+        [
+            HttpAuthority(name=a.name, url=a.url, roots=a.roots.read_bytes(), timeout_s=config.anchoring.timeout_s)
+            for a in config.anchoring.authorities
+        ],
+        submit=lambda raw: submit_own(intake, raw, "anchor+jws"),
+        read_published=read_published,
+        signer=load_signer(config.operator_key, lambda: passphrase),
+        origin=config.origin,
+        clock=utc_now,
+    )
+
+
+def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None:
+    config = configuration.load(folder)
+    log, store = open_log(config, passphrase)
+    if log.read_only_reason is not None:
+        logger.error("serving read-only: %s", log.read_only_reason)
+    sequencer = Sequencer(log, utc_now)
+    schedule: AnchorSchedule | None = None
+
+    def idle() -> None:
+        log.publish_if_due()
+        if schedule is not None:
+            schedule.count(log.head.events)
+
+    server = GateServer(socket_path, sequencer, idle)
+    if config.anchoring.authorities and log.read_only_reason is None:
+        intake = Intake(open_reader(config.database), SocketGate(socket_path), utc_now)
+        rounds = build_rounds(config, store.engine, intake, passphrase)
+        schedule = AnchorSchedule(rounds, config.anchoring.interval_s, config.anchoring.every_entries)
+        schedule.start()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: server.stop())
+    _answer("ready")
+    try:
+        server.serve()
+    finally:
+        if schedule is not None:
+            schedule.stop()
+
+
+def _answer(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> NoReturn:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    hello = json.loads(sys.stdin.readline())
+    end_with_parent(hello["parent"])
+    try:
+        run(Path(sys.argv[1]), hello["parent"], hello["passphrase"].encode(), Path(hello["socket"]))
+    except Fault as fault:
+        _answer(f"failed: {fault.detail}")
+        os._exit(1)
+    # Anchoring may be waiting for an authority: its round is durable and is taken up by the next process.
+    sys.stdout.flush()
+    os._exit(0 if threading.current_thread() is threading.main_thread() else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""`tallystick serve`: one parent, one sequencer process, some HTTP workers.
+
+The parent holds no data. It starts the sequencer, starts it again if it dies, and runs the HTTP server
+whose workers read the database and send what must be written to the sequencer's socket. Children end
+with their parent, whatever ended it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from granian.constants import Interfaces
+from granian.server import Server as Granian
+
+from keys.errors import NotYet
+
+SOCKET_NAME = "sequencer.sock"
+SOCKET_PATH_MAX = 100  # the system's limit for Unix socket paths is 108 bytes with its NUL
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+RESTART_PAUSE_S = 0.5
+
+FOLDER_VARIABLE = "TALLYSTICK_LEDGER_FOLDER"
+SOCKET_VARIABLE = "TALLYSTICK_SEQUENCER_SOCKET"
+PARENT_VARIABLE = "TALLYSTICK_PARENT_PID"
+
+logger = logging.getLogger("tallystick.serve")
+
+
+class ServeFailed(NotYet):
+    """The server could not start; the message says why."""
+
+
+class SequencerSupervisor:
+    """Keeps one sequencer process running."""
+
+    def __init__(self, folder: Path, socket_path: Path, passphrase: bytes) -> None:
+        self._folder = folder
+        self._socket_path = socket_path
+        self._passphrase = passphrase
+        self._process: subprocess.Popen[str] | None = None
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start it, wait until it takes submissions, and watch it. Raises ServeFailed."""
+        self._process = self._spawn()
+        threading.Thread(target=self._watch, name="sequencer-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let it answer what it has, then end it."""
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tallystick.sequencer_process", str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if process.stdin is None or process.stdout is None:  # never: both are pipes
+            raise ServeFailed("serve.pipe", "no pipe to the sequencer")
+        hello = {
+            "parent": os.getpid(),
+            "passphrase": self._passphrase.decode(),
+            "socket": str(self._socket_path),
+        }
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(hello) + "\n")
+            process.stdin.flush()
+        answer = process.stdout.readline().strip()
+        if answer != "ready":
+            process.kill()
+            process.wait()
+            reason = answer.removeprefix("failed: ") or f"it ended with code {process.returncode}"
+            raise ServeFailed("serve.sequencer", reason)
+        return process
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            process = self._process
+            if process is None:
+                return
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            logger.error("the sequencer ended with code %s; starting it again", code)
+            while not self._stopping.is_set():
+                try:
+                    self._process = self._spawn()
+                    logger.info("the sequencer is back")
+                    break
+                except ServeFailed as failed:
+                    logger.error("the sequencer did not start: %s", failed.detail)
+                    time.sleep(RESTART_PAUSE_S)
+
+
+def serve(
+    folder: Path, *, host: str, port: int, workers: int, threads: int, passphrase: bytes, quiet: bool = False
+) -> None:
+    """Serve the ledger in this folder until a signal ends it. Raises ServeFailed.
+
+    workers  processes that parse, verify and answer; one a core
+    threads  requests at once in each worker; more serve many single events, fewer large batches
+    """
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s")
+    socket_path = folder / SOCKET_NAME
+    temporary: Path | None = None
+    if len(os.fsencode(socket_path)) > SOCKET_PATH_MAX:
+        temporary = Path(tempfile.mkdtemp(prefix="tallystick-"))
+        socket_path = temporary / SOCKET_NAME
+    supervisor = SequencerSupervisor(folder, socket_path, passphrase)
+    supervisor.start()
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    os.environ[SOCKET_VARIABLE] = str(socket_path)
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    # Forking a process that has threads can hang the child: workers start fresh.
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        Granian(
+            "tallystick.wsgi:create",
+            factory=True,
+            address=host,
+            port=port,
+            interface=Interfaces.WSGI,
+            workers=workers,
+            blocking_threads=threads,
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            websockets=False,
+            log_enabled=not quiet,
+        ).serve()
+    finally:
+        supervisor.stop()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
