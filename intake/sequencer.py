@@ -26,7 +26,7 @@ from intake.wire import (
 from keys.errors import Fault
 from keys.registry import Registry
 from ledger import entry as entry_format
-from ledger.errors import HeadMoved, LedgerError
+from ledger.errors import HeadMoved, LedgerError, ReadOnly
 from ledger.log import Appended, Log, Pending, Placed
 from ledger.store.protocol import Head
 
@@ -68,6 +68,9 @@ class Sequencer:
         return outcomes
 
     def _process_group(self, group: Sequence[Submission]) -> list[Outcome]:
+        if self._log.read_only_reason is not None:
+            # Also the answer to an empty submission: that is how a worker asks whether writing works.
+            raise ReadOnly("ledger.read-only", self._log.read_only_reason)
         for _ in range(HEAD_RACES_MAX):
             head = self._log.head
             registry = self.registry()

@@ -102,6 +102,12 @@ class Intake:
                 raise wire.fault_of(answer.error)
         return Outcome(_line_results(judged, iter(answer.results)), answer.checkpoint, answer.tree_size)
 
+    def require_writable(self) -> None:
+        """Return if a statement could be appended now; raise Busy, ReadOnly or ClockBehind if not."""
+        answer = self._gate.submit(wire.Submission([], rollback=False))
+        if answer.error is not None:
+            raise wire.fault_of(answer.error)
+
     def _prepare(
         self, raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime
     ) -> Prepared | tuple[Fault, ...]:
