@@ -1,0 +1,486 @@
+"""Step 6 of 9: the ledger in one SQLite file. Below ledger.log; keeps what ledger.store.protocol promises.
+
+One process writes, held by a lock of the operating system; any number of others read. An append is
+one transaction that begins with the comparison of the head, and is on the disk before it returns:
+WAL with synchronous=FULL, no memory-mapping.
+
+    ledger.db               the database
+    ledger.db-wal, -shm     what SQLite keeps beside it while it is open; part of it, never delete them
+    ledger.db.writer-lock   held by the writing process, which writes its process id into it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from ledger import entry as entries
+from ledger.errors import EntryMalformed, HeadMoved, NotInLog, StoreFailed
+from ledger.merkle import HASH_SIZE
+from ledger.store.protocol import NAME_LIMIT_MAX, UNIQUE_KEY_SIZE_MAX, Head, Record
+from ledger.store.schema import SEGMENT_BITS
+from ledger.store.writer_lock import hold_writer_lock
+from ledger.tiles import TILE_WIDTH, TileWrite
+
+try:  # its own, newer SQLite: before 3.51.3 two connections that checkpoint at once can corrupt a WAL
+    import pysqlite3.dbapi2 as dbapi
+except ImportError:  # pragma: no cover  # where there is no wheel of it
+    import sqlite3 as dbapi
+
+BUSY_TIMEOUT_S = 10.0  # a lock held longer than this is not a busy moment but a fault
+POOL_TIMEOUT_S = 30.0
+READ_CONNECTIONS_MAX = 8
+WAL_PAGES_MAX = 8192  # 32 MiB: the WAL is copied back at the first commit beyond it
+WAL_SIZE_LIMIT = 64 << 20  # bytes kept on the disk once it was
+WRITER_CACHE_KIB = 65_536
+READER_CACHE_KIB = 16_384
+LOOKUP_BATCH = 500  # keys in one query; SQLite's own bound on parameters is 999 in old builds
+READ_SPAN_MAX = 65_536  # entries one read may ask for
+
+_HEAD = (
+    "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
+    " events FROM head"
+)
+# The CTE counts segments; CROSS JOIN keeps it the outer loop, so each segment costs one probe.
+_FIND_NAME = (
+    "WITH RECURSIVE probed(segment) AS"
+    " (SELECT ?1 UNION ALL SELECT segment + 1 FROM probed WHERE segment < ?2)"
+    " SELECT n.seq, n.ordinal FROM probed CROSS JOIN names AS n"
+    " WHERE n.segment = probed.segment AND n.key = ?3 AND {beyond} AND n.seq < ?6"
+    " ORDER BY n.seq {order}, n.ordinal {order} LIMIT ?7"
+)
+_FIND_UP = _FIND_NAME.format(beyond="(n.seq, n.ordinal) > (?4, ?5)", order="ASC")
+_FIND_DOWN = _FIND_NAME.format(beyond="(n.seq, n.ordinal) < (?4, ?5)", order="DESC")
+_SEQ_MAX = 2**63 - 1
+
+
+class SqliteReader:
+    """A LedgerStore over connections that cannot write."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read_checkpoint(self) -> bytes:
+        head = self.read_head()
+        if head is None:
+            raise NotInLog("store.empty", "the ledger has no genesis yet, so no checkpoint")
+        return head.checkpoint
+
+    def read_head(self) -> Head | None:
+        with self._reading() as connection:
+            return _read_head(connection)
+
+    def read_entry(self, seq: int) -> bytes:
+        entry = self.read_entries(seq, seq + 1)
+        if not entry:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return entry[0]
+
+    def read_statement(self, seq: int) -> bytes | None:
+        statement = self.read_statements(seq, seq + 1)
+        if not statement:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return statement[0]
+
+    def read_entries(self, start: int, end: int) -> list[bytes]:
+        return [row or b"" for row in self._read_span("SELECT seq, entry FROM entries", start, end)]
+
+    def read_statements(self, start: int, end: int) -> list[bytes | None]:
+        return self._read_span("SELECT seq, body FROM statements", start, end)
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= _SEQ_MAX // TILE_WIDTH:
+            raise NotInLog("store.tile", f"there is no tile {level}/{index} of width {width}")
+        wanted = width * HASH_SIZE
+        with self._reading() as connection:  # one snapshot: between two, an edge becomes a full tile
+            row = connection.exec_driver_sql(
+                "SELECT hashes FROM tiles WHERE level = ? AND tile_index = ?", (level, index)
+            ).one_or_none()
+            if row is None and level > 0:
+                row = connection.exec_driver_sql(
+                    "SELECT hashes FROM tile_edges WHERE level = ? AND tile_index = ?", (level, index)
+                ).one_or_none()
+            if row is not None:
+                hashes: bytes = row[0]
+            elif level == 0:
+                first = index * TILE_WIDTH
+                held = _read_span(connection, "SELECT seq, entry FROM entries", first, first + width)
+                hashes = b"".join(entries.leaf_hash(entry) for entry in held if entry is not None)
+            else:
+                hashes = b""
+        if len(hashes) < wanted:
+            raise NotInLog(
+                "store.tile", f"tile {level}/{index} has {len(hashes) // HASH_SIZE} hashes, not {width}"
+            )
+        return hashes[:wanted]
+
+    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        with self._reading() as connection:
+            for start in range(0, len(keys), LOOKUP_BATCH):
+                batch = tuple(keys[start : start + LOOKUP_BATCH])
+                marks = ",".join("?" * len(batch))
+                rows = connection.exec_driver_sql(
+                    f"SELECT key, seq FROM unique_keys WHERE key IN ({marks})",  # noqa: S608  # only marks
+                    batch,
+                )
+                found.update((key, seq) for key, seq in rows)
+        return found
+
+    def find_name(
+        self,
+        key: int,
+        *,
+        after: tuple[int, int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[tuple[int, int]]:
+        if not 1 <= limit <= NAME_LIMIT_MAX:
+            raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
+        beyond = after or ((_SEQ_MAX, _SEQ_MAX) if descending else (-1, -1))
+        found: list[tuple[int, int]] = []
+        with self._reading() as connection:
+            head = _read_head(connection)
+            size = 0 if head is None else head.tree_size
+            for low, high in _segment_spans(beyond[0], size, descending):
+                rows = connection.exec_driver_sql(
+                    _FIND_DOWN if descending else _FIND_UP,
+                    (low, high, key, *beyond, size, limit - len(found)),
+                )
+                found.extend((seq, ordinal) for seq, ordinal in rows)
+                if len(found) == limit:
+                    break
+        return found
+
+    def read_key_records(self, after_seq: int) -> list[tuple[int, bytes, bytes]]:
+        records: list[tuple[int, bytes, bytes]] = []
+        with self._reading() as connection:
+            head = _read_head(connection)
+            seq = -1 if head is None else head.keys_seq
+            while seq > after_seq:
+                row = connection.exec_driver_sql(
+                    "SELECT e.entry, s.body FROM entries e JOIN statements s USING (seq) WHERE e.seq = ?",
+                    (seq,),
+                ).one_or_none()
+                if row is None:
+                    raise EntryMalformed("store.keys", f"the key record {seq} is gone from the database")
+                records.append((seq, row[0], row[1]))
+                seq = _keys_below(seq, row[0])
+        records.reverse()
+        return records
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _translated("read"), self._engine.connect() as connection:
+            yield connection.execution_options(begin="DEFERRED")
+
+    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
+        with self._reading() as connection:
+            return _read_span(connection, select, start, end)
+
+
+class SqliteWriter(SqliteReader):
+    """A LedgerWriter. Made by open_writer(), which sees to it that this process may.
+
+    engine  for neighbours that keep tables of their own in the same file and write in this process.
+            It never copies the WAL back: only the log's one connection does, so no two can at once.
+    """
+
+    def __init__(self, log_engine: Engine, engine: Engine, release: Callable[[], None]) -> None:
+        super().__init__(log_engine)
+        self.engine = engine
+        self._release = release
+
+    def append(
+        self,
+        expected: Head | None,
+        records: Sequence[Record],
+        new_head: Head,
+        tiles: Sequence[TileWrite],
+    ) -> None:
+        with _connected(self._engine) as connection:
+            try:
+                self._write(connection, expected, records, new_head, tiles)
+            except BaseException:
+                connection.rollback()
+                raise
+            # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
+            try:
+                connection.commit()
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
+        with _translated("publish"), self._engine.begin() as connection:
+            result = connection.exec_driver_sql(
+                "UPDATE head SET published = ?, published_at = ? WHERE tree_size = ?",
+                (note, entries.render_time(published_at), expected_size),
+            )
+            if result.rowcount != 1:
+                raise HeadMoved("store.head", f"the head is no longer at size {expected_size}")
+
+    def settle_head(self) -> Head | None:
+        # A fresh connection: one that failed may hold a transaction that nobody ended.
+        self._engine.dispose()
+        with _translated("settle"), self._engine.begin() as connection:
+            return _read_head(connection)
+
+    def close(self) -> None:
+        super().close()
+        self.engine.dispose()
+        self._release()
+
+    @staticmethod
+    def _write(
+        connection: Connection,
+        expected: Head | None,
+        records: Sequence[Record],
+        new_head: Head,
+        tiles: Sequence[TileWrite],
+    ) -> None:
+        try:
+            _swap_head(connection, expected, new_head)
+            run = connection.exec_driver_sql
+            run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
+            run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
+            run("INSERT INTO unique_keys VALUES (?, ?)", [(_unique_key(r), r.seq) for r in records])
+            names = [
+                (r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names
+            ]
+            if names:
+                run("INSERT INTO names VALUES (?, ?, ?, ?)", names)
+            for tile in tiles:
+                full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
+                run(
+                    "INSERT INTO tiles VALUES (?, ?, ?)"
+                    if full
+                    else "INSERT INTO tile_edges VALUES (?, ?, ?) ON CONFLICT (level)"
+                    " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes",
+                    (tile.level, tile.index, tile.hashes),
+                )
+        except SQLAlchemyError as e:
+            # Before COMMIT nothing of this can last, whatever went wrong.
+            raise StoreFailed("store.append", f"the database refused the append: {_reason(e)}") from e
+
+
+def open_reader(path: Path | str) -> SqliteReader:
+    """Open a ledger to read it, also while another process writes."""
+    file = Path(path)
+    if not file.is_file():
+        raise StoreFailed("store.missing", f"there is no database at {file}")
+    return SqliteReader(
+        _engine(file, mode="ro", cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX)
+    )
+
+
+def open_writer(path: Path | str) -> SqliteWriter:
+    """Open a ledger as its one writing process; the file is made if it is missing, its tables are not.
+
+    Raises ReadOnly if another process writes here. The lock ends with the process, however it ends.
+    """
+    file = Path(path)
+    release = hold_writer_lock(file)
+    try:
+        log_engine = _engine(file, mode="rwc", cache_kib=WRITER_CACHE_KIB, connections=1)
+        engine = _engine(
+            file, mode="rwc", cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX, wal_pages_max=0
+        )
+        with _translated("open"), log_engine.connect() as connection:
+            # A property of the file: it stays, and readers find it.
+            connection.connection.cursor().execute("PRAGMA journal_mode=WAL")
+    except BaseException:
+        release()
+        raise
+    return SqliteWriter(log_engine, engine, release)
+
+
+# --- the head ------------------------------------------------------------------------------------
+
+
+def _read_head(connection: Connection) -> Head | None:
+    row = connection.exec_driver_sql(_HEAD).one_or_none()
+    if row is None:
+        return None
+    size, root, last_leaf, keys_seq, recorded_at, checkpoint, published, published_at, events = row
+    return Head(
+        tree_size=size,
+        root_hash=root,
+        last_leaf_hash=last_leaf,
+        keys_seq=keys_seq,
+        recorded_at=_time(recorded_at),
+        checkpoint=checkpoint,
+        published=published,
+        published_at=_time(published_at),
+        events=events,
+    )
+
+
+def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None:
+    """Replace the head, if it is the expected one. Everything else of an append follows this."""
+    state = (
+        new.tree_size,
+        new.root_hash,
+        new.last_leaf_hash,
+        new.keys_seq,
+        _time_text(new.recorded_at),
+        new.checkpoint,
+        new.events,
+    )
+    if expected is None:
+        if connection.exec_driver_sql("SELECT 1 FROM head").one_or_none() is not None:
+            raise HeadMoved("store.head", "the ledger has its genesis already")
+        connection.exec_driver_sql(
+            "INSERT INTO head (id, tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint,"
+            " events, published, published_at) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*state, new.published, _time_text(new.published_at)),
+        )
+        return
+    # `published` is left alone: another Log may have moved it since `expected` was read.
+    result = connection.exec_driver_sql(
+        "UPDATE head SET tree_size = ?, root_hash = ?, last_leaf_hash = ?, keys_seq = ?, recorded_at = ?,"
+        " checkpoint = ?, events = ? WHERE tree_size = ? AND root_hash = ?",
+        (*state, expected.tree_size, expected.root_hash),
+    )
+    if result.rowcount != 1:
+        raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else entries.parse_time(text)
+
+
+def _time_text(moment: datetime | None) -> str | None:
+    return None if moment is None else entries.render_time(moment)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _read_span(connection: Connection, select: str, start: int, end: int) -> list[bytes | None]:
+    """Give one value a position, None where a row is gone; up to the head and no further."""
+    if start < 0 or end - start > READ_SPAN_MAX:
+        raise NotInLog("store.span", f"positions {start} to {end}: from 0, at most {READ_SPAN_MAX} at once")
+    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar()
+    end = min(end, size or 0)
+    if start >= end:
+        return []
+    rows = connection.exec_driver_sql(f"{select} WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end)).all()
+    if len(rows) == end - start:
+        return [value for _, value in rows]
+    held = {row[0]: row[1] for row in rows}
+    return [held.get(seq) for seq in range(start, end)]
+
+
+def _segment_spans(from_seq: int, size: int, descending: bool) -> Iterator[tuple[int, int]]:
+    """Cut the segments to search into growing spans: a busy name answers at once, a rare one soon."""
+    first, last = 0, (size - 1) >> SEGMENT_BITS
+    if descending:
+        last = min(last, from_seq >> SEGMENT_BITS)
+    else:
+        first = max(first, from_seq >> SEGMENT_BITS)
+    width = 1
+    while first <= last:
+        if descending:
+            yield max(first, last - width + 1), last
+            last -= width
+        else:
+            yield first, min(last, first + width - 1)
+            first += width
+        width *= 8
+
+
+def _keys_below(seq: int, entry: bytes) -> int:
+    """Follow one `keys` link. It leads down, or the walk would never end."""
+    parsed = entries.parse(entry)
+    if parsed.seq != seq:
+        raise EntryMalformed("store.keys", f"the entry at {seq} says that it is {parsed.seq}", "/seq")
+    return parsed.keys if seq > 0 else -1
+
+
+def _unique_key(record: Record) -> bytes:
+    if not 1 <= len(record.unique_key) <= UNIQUE_KEY_SIZE_MAX:
+        raise ValueError(f"a unique key has 1..{UNIQUE_KEY_SIZE_MAX} bytes, not {len(record.unique_key)}")
+    return record.unique_key
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+def _engine(
+    file: Path, *, mode: str, cache_kib: int, connections: int, wal_pages_max: int = WAL_PAGES_MAX
+) -> Engine:
+    uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
+    pragmas = (
+        "PRAGMA synchronous=FULL",
+        "PRAGMA mmap_size=0",
+        "PRAGMA trusted_schema=OFF",
+        f"PRAGMA cache_size=-{cache_kib}",
+        f"PRAGMA wal_autocheckpoint={wal_pages_max}",
+        f"PRAGMA journal_size_limit={WAL_SIZE_LIMIT}",
+    )
+
+    def connect() -> Any:
+        # isolation_level=None: the module begins nothing by itself; `begin` below does.
+        connection = dbapi.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        for pragma in pragmas:
+            connection.execute(pragma)
+        return connection
+
+    engine = create_engine(
+        f"sqlite+pysqlite:///{quote(str(file.resolve()))}",
+        creator=connect,
+        module=dbapi,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_S,
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Who means to write takes the lock at once: a transaction that reads first and writes later
+        # can find that its snapshot is old, and no waiting helps it.
+        default = "DEFERRED" if mode == "ro" else "IMMEDIATE"
+        kind = connection.get_execution_options().get("begin", default)
+        connection.exec_driver_sql(f"BEGIN {kind}")
+
+    return engine
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    """A connection with its transaction begun; what fails until then has changed nothing."""
+    with _translated("begin"):
+        connection = engine.connect()
+    with connection:
+        with _translated("begin"):
+            connection.begin()
+        yield connection
+
+
+@contextmanager
+def _translated(action: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as e:
+        raise StoreFailed(f"store.{action}", f"the database did not {action}: {_reason(e)}") from e
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    if isinstance(error, IntegrityError):
+        return f"it would break a rule of the tables ({error.orig})"
+    if isinstance(error, DBAPIError):
+        return str(error.orig)
+    return type(error).__name__
