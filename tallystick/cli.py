@@ -23,10 +23,14 @@ class SectionedGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS:
             with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(76)) for command in commands])
+                formatter.write_dl(
+                    [(command.name or "", command.get_short_help_str(76)) for command in commands]
+                )
 
 
-@click.group(cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="tallystick")
 def cli() -> None:
     """A ledger that lets anyone check what happened to a product."""

@@ -76,7 +76,9 @@ def load(folder: Path) -> Config:
     try:
         document = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ConfigError("config.missing", f"{path} does not exist; `tallystick init` makes a ledger") from error
+        raise ConfigError(
+            "config.missing", f"{path} does not exist; `tallystick init` makes a ledger"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config.toml", f"{path}: {error}") from error
     return parse(document, folder.absolute())
@@ -113,7 +115,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
 def _authority_tables(anchoring: dict[str, Any]) -> list[dict[str, Any]]:
     tables = anchoring.get("authorities", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("config.type", "anchoring.authorities must be an array of tables", "/anchoring/authorities")
+        raise ConfigError(
+            "config.type", "anchoring.authorities must be an array of tables", "/anchoring/authorities"
+        )
     for table in tables:
         _refuse_unknown(table, {"name", "url", "roots"}, "/anchoring/authorities")
     return tables
@@ -131,7 +135,9 @@ def _refuse_unknown(table: dict[str, Any], known: set[str], pointer: str) -> Non
     for name in table:
         if name not in known:
             raise ConfigError(
-                "config.unknown", f"{name} is not a setting; known here: {', '.join(sorted(known))}", f"{pointer}/{name}"
+                "config.unknown",
+                f"{name} is not a setting; known here: {', '.join(sorted(known))}",
+                f"{pointer}/{name}",
             )
 
 
@@ -145,7 +151,9 @@ def _text(table: dict[str, Any], name: str, default: str | None = None) -> str:
 def _positive(table: dict[str, Any], name: str, default: float) -> float:
     value = table.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigError("config.type", f"{name} must be a positive number, and is {value!r}", f"/anchoring/{name}")
+        raise ConfigError(
+            "config.type", f"{name} must be a positive number, and is {value!r}", f"/anchoring/{name}"
+        )
     return value
 
 

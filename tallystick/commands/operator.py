@@ -30,11 +30,19 @@ passphrase_option = click.option(
 @click.command("init")
 @folder_argument
 @click.option("--origin", required=True, help="The ledger's name for ever, e.g. ledger.example/pharma-2026.")
-@click.option("--base-url", default="http://127.0.0.1:8080", show_default=True, help="Where it will be served.")
-@click.option("--registrar-name", default="Registrar", show_default=True, help="Who decides which parties may speak.")
-@click.option("--operator-name", default="Operator", show_default=True, help="Who runs the service and anchors it.")
+@click.option(
+    "--base-url", default="http://127.0.0.1:8080", show_default=True, help="Where it will be served."
+)
+@click.option(
+    "--registrar-name", default="Registrar", show_default=True, help="Who decides which parties may speak."
+)
+@click.option(
+    "--operator-name", default="Operator", show_default=True, help="Who runs the service and anchors it."
+)
 @click.option("--public", is_flag=True, help="Let anybody read event payloads. Without it nobody may, yet.")
-@click.option("--anchor-interval", type=click.FloatRange(1, 86_400), default=600.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--anchor-interval", type=click.FloatRange(1, 86_400), default=600.0, show_default=True, metavar="SECONDS"
+)
 @click.option("--anchor-every", type=click.IntRange(1), default=10_000, show_default=True, metavar="ENTRIES")
 @passphrase_option
 def init(
@@ -52,7 +60,9 @@ def init(
     from tallystick.founding import found
 
     if not ORIGIN.fullmatch(origin):
-        raise click.BadParameter("use a host name and a path, like ledger.example/pharma-2026", param_hint="--origin")
+        raise click.BadParameter(
+            "use a host name and a path, like ledger.example/pharma-2026", param_hint="--origin"
+        )
     if not URL.fullmatch(base_url):
         raise click.BadParameter("use a plain http or https address", param_hint="--base-url")
     try:
@@ -74,15 +84,25 @@ def init(
     click.echo(f"  log key    {founded.log_vkey}")
     click.echo(f"  registrar  {founded.registrar_kid}  keep keys/registrar.pem offline")
     click.echo(f"  operator   {founded.operator_kid}")
-    click.echo(f"Next: name a time-stamp authority in {folder}/tallystick.toml, then: tallystick serve {folder}")
+    click.echo(
+        f"Next: name a time-stamp authority in {folder}/tallystick.toml, then: tallystick serve {folder}"
+    )
 
 
 @click.command("serve")
 @folder_argument
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that verify.")
-@click.option("--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Requests each serves at once.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that verify."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=16,
+    show_default=True,
+    help="Requests each serves at once.",
+)
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @passphrase_option
 def serve(folder: Path, host: str, port: int, workers: int, threads: int, quiet: bool, source: str) -> None:
@@ -92,7 +112,13 @@ def serve(folder: Path, host: str, port: int, workers: int, threads: int, quiet:
     try:
         passphrase = read_passphrase(source)
         server.serve(
-            folder.absolute(), host=host, port=port, workers=workers, threads=threads, passphrase=passphrase, quiet=quiet
+            folder.absolute(),
+            host=host,
+            port=port,
+            workers=workers,
+            threads=threads,
+            passphrase=passphrase,
+            quiet=quiet,
         )
     except Fault as fault:
         fail(fault)
@@ -133,7 +159,9 @@ def accept_head(folder: Path, yes: bool, source: str) -> None:
 
 @click.command("development-authority")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
-@click.option("--roots", type=click.Path(path_type=Path, dir_okay=False), help="Write the root certificate here.")
+@click.option(
+    "--roots", type=click.Path(path_type=Path, dir_okay=False), help="Write the root certificate here."
+)
 def development_authority(port: int, roots: Path | None) -> None:
     """Run a time-stamp authority on loopback, for development ONLY.
 

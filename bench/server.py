@@ -1,0 +1,139 @@
+"""A real server of its own processes over a new ledger, for measurements and fault tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.load import Emitter
+from keys import registry
+from keys.files import read_private_key
+
+PASSPHRASE = b"only-for-measurements"
+ORIGIN = "ledger.example/bench"
+START_TIMEOUT_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """`tallystick init` and `tallystick serve` in a folder, on loopback, in a process group of its own."""
+
+    def __init__(self, folder: Path, *, workers: int = 2, threads: int = 16) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._workers = workers
+        self._threads = threads
+        self._environment = {**os.environ, "TALLYSTICK_PASSPHRASE": PASSPHRASE.decode()}
+        self.process: subprocess.Popen[bytes] | None = None
+        if not (folder / "tallystick.toml").exists():
+            self._command("init", str(folder), "--origin", ORIGIN, "--base-url", self.url, "--public")
+
+    def _command(self, *arguments: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "tallystick", *arguments],
+            env=self._environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it is ready to write."""
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tallystick", "serve", str(self.folder), "--quiet"),
+                *("--port", str(self.port), "--workers", str(self._workers), "--threads", str(self._threads)),
+            ],
+            env=self._environment,
+            start_new_session=True,
+        )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+                    if json.load(answer)["ready"]:
+                        return
+            if self.process is not None and self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with code {self.process.returncode}")
+            time.sleep(0.05)
+        raise TimeoutError("the server was not ready in time")
+
+    def kill_group(self) -> None:
+        """SIGKILL to every process of the server at once, as a power cut to the machine would."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def kill_parent(self) -> None:
+        """SIGKILL to the parent alone; its children must notice."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, as a service manager would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill_group()
+
+    def children(self) -> list[int]:
+        """Process ids of this server's group, the parent apart."""
+        if self.process is None:
+            return []
+        listed = subprocess.run(
+            ["ps", "-eo", "pid=,pgid="], capture_output=True, text=True, check=True
+        ).stdout
+        pairs = [line.split() for line in listed.splitlines()]
+        return [
+            int(pid)
+            for pid, group in pairs
+            if int(group) == self.process.pid and int(pid) != self.process.pid
+        ]
+
+    def register(self, emitters: Sequence[Emitter]) -> None:
+        """Register every emitter's key through the door."""
+        registrar = read_private_key(self.folder / "keys" / "registrar.pem", PASSPHRASE)
+        for emitter in emitters:
+            possession = registry.possession_statement(
+                emitter.key, origin=ORIGIN, party=emitter.party, purpose="register"
+            )
+            statement = registry.register_statement(
+                registrar,
+                origin=ORIGIN,
+                party=emitter.party,
+                name=emitter.party,
+                roles=["emitter"],
+                possession=possession,
+                previous=None,
+            )
+            self.post("/keys", statement, "application/jose")
+
+    def post(self, path: str, body: bytes, media_type: str) -> bytes:
+        request = urllib.request.Request(
+            self.url + path, data=body, headers={"Content-Type": media_type}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content: bytes = answer.read()
+            return content

@@ -1,0 +1,50 @@
+"""One HTTP worker of `tallystick serve`: the app over a read-only database and the sequencer's socket."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flask import Flask
+
+from anchoring.rounds import AnchorReader
+from api.app import create_app
+from api.services import Services
+from intake.gate import SocketGate
+from intake.service import Intake
+from ledger.errors import ReadOnly
+from ledger.store.sqlite import open_reader
+from tallystick import config as configuration
+from tallystick.sequencer_process import utc_now
+from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE
+from tallystick.watchdog import end_with_parent
+from verifier.trust import load_trust, public_files
+
+
+def create() -> Flask:
+    """The app for the ledger that the parent named in this process's environment."""
+    end_with_parent(int(os.environ[PARENT_VARIABLE]))
+    config = configuration.load(Path(os.environ[FOLDER_VARIABLE]))
+    reader = open_reader(config.database)
+    intake = Intake(reader, SocketGate(Path(os.environ[SOCKET_VARIABLE])), utc_now)
+
+    def writer_state() -> str | None:
+        try:
+            intake.require_writable()
+        except ReadOnly as fault:
+            return fault.detail
+        return None
+
+    return create_app(
+        Services(
+            reader=reader,
+            intake=intake,
+            anchors=AnchorReader(reader.engine, utc_now),
+            trust=load_trust(config.trust),
+            trust_files=public_files(config.trust),
+            origin=config.origin,
+            base_url=config.base_url,
+            clock=utc_now,
+            writer_state=writer_state,
+        )
+    )
