@@ -126,9 +126,8 @@ def main() -> None:
 
 def show(case: dict[str, object]) -> None:
     latency = "" if case["p50_ms"] is None else f"   p50 {case['p50_ms']:>8} ms   p99 {case['p99_ms']:>8} ms"
-    print(
-        f"{case['name']:<10} {case['events_per_s']:>9,} events/s   {case['ratio_to_floor']:.2f} of the floor{latency}"
-    )
+    share = f"{case['ratio_to_floor']:.2f} of the floor"
+    print(f"{case['name']:<10} {case['events_per_s']:>9,} events/s   {share}{latency}")
     sys.stdout.flush()
 
 

@@ -68,10 +68,12 @@ class Server:
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
-                    if json.load(answer)["ready"]:
-                        return
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer,
+            ):
+                if json.load(answer)["ready"]:
+                    return
             if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with code {self.process.returncode}")
             time.sleep(0.05)

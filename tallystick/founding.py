@@ -88,7 +88,9 @@ def found(
         register_operator(intake, Registry.from_genesis(genesis), registrar, operator, operator_name)
     finally:
         store.close()
-    write_trust(folder / "trust", origin=origin, genesis_leaf_hash=leaf, log_vkeys=[signer.vkey], tsa_roots={})
+    write_trust(
+        folder / "trust", origin=origin, genesis_leaf_hash=leaf, log_vkeys=[signer.vkey], tsa_roots={}
+    )
     (folder / CONFIG_NAME).write_text(
         render_config(origin, base_url, interval_s, every_entries, authorities), encoding="utf-8"
     )
@@ -103,7 +105,9 @@ def register_operator(
     name: str,
 ) -> int:
     """Register the key that signs anchors; returns its entry's position."""
-    possession = registry.possession_statement(operator, origin=state.origin, party="operator", purpose="register")
+    possession = registry.possession_statement(
+        operator, origin=state.origin, party="operator", purpose="register"
+    )
     statement = registry.register_statement(
         registrar,
         origin=state.origin,
@@ -127,7 +131,7 @@ def render_config(
         "[keys]",
         'log = "file:keys/log.pem"',
         'operator = "file:keys/operator.pem"',
-        "# keys/registrar.pem registers and revokes parties. Keep it elsewhere, offline, once the ledger runs.",
+        "# keys/registrar.pem registers and revokes parties: keep it elsewhere, offline, once the ledger runs.",
         "",
         "[anchoring]",
         f"interval_s = {interval_s:g}",

@@ -77,7 +77,9 @@ def build_rounds(config: Config, engine: Engine, intake: Intake, passphrase: byt
     return Rounds(
         engine,
         [
-            HttpAuthority(name=a.name, url=a.url, roots=a.roots.read_bytes(), timeout_s=config.anchoring.timeout_s)
+            HttpAuthority(
+                name=a.name, url=a.url, roots=a.roots.read_bytes(), timeout_s=config.anchoring.timeout_s
+            )
             for a in config.anchoring.authorities
         ],
         submit=lambda raw: submit_own(intake, raw, "anchor+jws"),

@@ -1,4 +1,4 @@
-"""Commands for whoever runs a ledger: init, serve, accept-head, and a time-stamp authority for development."""
+"""Commands for whoever runs a ledger, and a time-stamp authority for development."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tallystick.commands.output import fail
 
 ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*(:[0-9]+)?(/[A-Za-z0-9._~\-]+)*")
 URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?")
-PASSPHRASE_DEFAULT = "env:TALLYSTICK_PASSPHRASE"
+PASSPHRASE_SOURCE = "env:TALLYSTICK_PASSPHRASE"  # noqa: S105  (where it is, not what it is)
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 passphrase_option = click.option(
     "--passphrase",
     "source",
-    default=PASSPHRASE_DEFAULT,
+    default=PASSPHRASE_SOURCE,
     show_default=True,
     help="Where the key files' passphrase comes from: prompt, env:NAME or file:PATH.",
 )

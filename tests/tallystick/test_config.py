@@ -1,0 +1,47 @@
+"""A setting that is misspelt, missing or of the wrong type is refused with its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tallystick.config import ConfigError, load, parse
+
+GOOD = {"origin": "ledger.example/x", "base_url": "http://127.0.0.1:8080"}
+
+
+def test_defaults_are_relative_to_the_folder() -> None:
+    config = parse(GOOD, Path("/somewhere"))
+    assert config.database == Path("/somewhere/ledger.db")
+    assert config.log_key == "file:/somewhere/keys/log.pem"
+    assert config.anchoring.authorities == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"orgin": "x"}, "/orgin"),
+        ({"origin": ""}, "/origin"),
+        ({"origin": 7}, "/origin"),
+        ({"keys": {"logs": "file:x"}}, "/keys/logs"),
+        ({"keys": []}, "/keys"),
+        ({"anchoring": {"interval_s": 0}}, "/anchoring/interval_s"),
+        ({"anchoring": {"interval_s": True}}, "/anchoring/interval_s"),
+        ({"anchoring": {"authorities": {}}}, "/anchoring/authorities"),
+        ({"anchoring": {"authorities": [{"name": "a", "uri": "b"}]}}, "/anchoring/authorities/uri"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(change: dict[str, object], pointer: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({**GOOD, **change}, Path("/somewhere"))
+    assert caught.value.pointer == pointer
+
+
+def test_keys_elsewhere_than_in_files_pass_as_they_are() -> None:
+    assert parse({**GOOD, "keys": {"log": "env:LOG_KEY"}}, Path("/somewhere")).log_key == "env:LOG_KEY"
+
+
+def test_a_folder_without_ledger_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tallystick init"):
+        load(tmp_path)
