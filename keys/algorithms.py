@@ -235,10 +235,7 @@ def _coordinates(jwk: Mapping[str, Any], *names: str) -> list[bytes]:
     for name in names:
         if not isinstance(jwk[name], str):
             raise Malformed("key.member", "a coordinate is a base64url string", f"/{name}")
-        try:
-            values.append(base64url.decode(jwk[name]))
-        except Malformed as e:
-            raise Malformed(e.code, e.detail, f"/{name}") from e
+        values.append(base64url.decode(jwk[name], "key.member", f"/{name}"))
     return values
 
 
