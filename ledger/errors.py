@@ -6,7 +6,8 @@
 ├─ HeadMoved         someone appended first: read the head and retry
 ├─ ClockBehind       our clock runs behind the head: nothing is recorded until it is right
 ├─ ReadOnly          this writer must not append (a restored backup, a second writer): it says why
-└─ StoreFailed       the database did not do it, for sure
+├─ StoreFailed       the database did not do it, for sure
+└─ OutcomeUnknown    nobody can say yet whether the append happened: ask again, a duplicate is answered
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class ReadOnly(LedgerError, Refused):
 
 class StoreFailed(LedgerError, NotYet):
     """Nothing was written, and that is known."""
+
+
+class OutcomeUnknown(LedgerError, NotYet):
+    """The database broke off in the middle, and cannot be asked either."""

@@ -189,7 +189,7 @@ class SqliteReader:
             return _read_span(connection, select, start, end)
 
 
-class SqliteWriter(SqliteReader):
+class SqliteStore(SqliteReader):
     """A LedgerWriter. Made by open_writer(), which sees to it that this process may.
 
     engine  for neighbours that keep tables of their own in the same file and write in this process.
@@ -284,7 +284,7 @@ def open_reader(path: Path | str) -> SqliteReader:
     )
 
 
-def open_writer(path: Path | str) -> SqliteWriter:
+def open_writer(path: Path | str) -> SqliteStore:
     """Open a ledger as its one writing process; the file is made if it is missing, its tables are not.
 
     Raises ReadOnly if another process writes here. The lock ends with the process, however it ends.
@@ -302,7 +302,7 @@ def open_writer(path: Path | str) -> SqliteWriter:
     except BaseException:
         release()
         raise
-    return SqliteWriter(log_engine, engine, release)
+    return SqliteStore(log_engine, engine, release)
 
 
 # --- the head ------------------------------------------------------------------------------------
