@@ -34,7 +34,7 @@ class AnchorScheduler:
         self._rounds = rounds
         self._nudged = threading.Event()
         self._scheduler = BackgroundScheduler(
-            # One worker: a tick waits for authorities, and a second beside it would only find the lease taken.
+            # One worker: a tick waits for authorities; a second beside it would find the lease taken.
             executors={"default": ThreadPoolExecutor(1)},
             # Two instances: one that runs, and one that was asked for meanwhile and stands in line.
             job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None},
