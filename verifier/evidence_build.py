@@ -1,0 +1,126 @@
+"""Step 9 of 9: make an evidence bundle. Before verifier.evidence, which anyone runs on it.
+
+Reads a ledger and collects everything that a stranger needs to check one
+product offline, all of it proved against one checkpoint. Nothing is decided
+here: a bundle of a false ledger is made as well, and fails where it is read.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from anchoring import record as anchor_record
+from keys import envelope
+from ledger import checkpoint as checkpoints
+from ledger import entry as entries
+from ledger import tiles
+from traceability.history import History
+from verifier import bundle as bundles
+from verifier.bundle import Bundle, Consistency, Item
+from verifier.errors import NoEvidence
+from verifier.statements import KEY_KINDS
+
+TILES_CACHED_MAX = 4096  # of 8 KiB each
+
+
+class EvidenceReader(Protocol):
+    """What building reads: a store, or anything else that holds a ledger."""
+
+    def read_checkpoint(self) -> bytes:
+        """The newest signed note."""
+        ...
+
+    def read_entry(self, seq: int) -> bytes:
+        """Raises NotInLog beyond the head."""
+        ...
+
+    def read_statement(self, seq: int) -> bytes | None:
+        """None if erased."""
+        ...
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        """Exactly width * 32 bytes."""
+        ...
+
+
+class AnchorFinder(Protocol):
+    """Who knows which anchor covers which entry: anchoring.rounds.Rounds does."""
+
+    def find_anchor_covering(self, seq: int) -> int | None:
+        """The seq of the earliest anchor entry that covers this entry, if there is one."""
+        ...
+
+
+def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: History) -> bytes:
+    """The evidence bundle of this product.
+
+    epc      canonical name, the one that history was asked for
+    history  every event about it, not cut short
+
+    Raises NoEvidence if there is nothing to bundle, or more than one bundle
+    holds. Reads every key statement of the ledger, and a few tiles for each
+    entry in the bundle.
+    """
+    if not history.items:
+        raise NoEvidence("evidence.none", f"the ledger holds no event about {epc}")
+    if history.truncated:
+        raise NoEvidence("evidence.too-long", f"{epc} has more events than one bundle may hold")
+    shown = {item.seq for item in history.items}
+    shown |= {seq for seq in map(anchors.find_anchor_covering, sorted(shown)) if seq is not None}
+    # Read last: it then covers every entry that was found above.
+    note = reader.read_checkpoint()
+    checkpoint = checkpoints.parse_unverified(note)
+    size = checkpoint.tree_size
+    tail = size - 1
+    shown = {seq for seq in shown if seq <= tail} | _walk_keys(reader, tail)
+    wanted = sorted(shown | {tail})
+    if len(wanted) > bundles.ENTRIES_MAX:
+        raise NoEvidence("evidence.too-long", f"the evidence about {epc} has {len(wanted)} entries")
+    cached = _CachedTiles(reader)
+    items: list[Item] = []
+    anchored_sizes: set[int] = set()
+    for seq in wanted:
+        entry_bytes = reader.read_entry(seq)
+        statement = reader.read_statement(seq) if seq in shown else None
+        entry = entries.parse(entry_bytes)
+        items.append(Item(entry_bytes, entry, tuple(tiles.inclusion_path(cached, seq, size)), statement))
+        if entry.kind == "anchor" and statement is not None:
+            anchored_sizes.add(_anchored_size(statement))
+    consistency = tuple(
+        Consistency(old, tuple(tiles.consistency_path(cached, old, size))) for old in sorted(anchored_sizes)
+    )
+    return bundles.render(Bundle(epc, checkpoint.origin, note, tuple(items), consistency))
+
+
+def _walk_keys(reader: EvidenceReader, tail: int) -> set[int]:
+    """The seq of every genesis and key entry, by the links from the tree's last entry down."""
+    seqs: set[int] = set()
+    seq, entry = tail, entries.parse(reader.read_entry(tail))
+    while entry.kind not in KEY_KINDS or seq > 0:
+        if entry.kind in KEY_KINDS:
+            seqs.add(seq)
+        seq = entry.keys  # below seq, or it would not have parsed: so the walk ends
+        entry = entries.parse(reader.read_entry(seq))
+    return seqs | {seq}
+
+
+def _anchored_size(statement: bytes) -> int:
+    record = anchor_record.parse(envelope.parse(statement).payload)
+    return checkpoints.parse_body(record.checkpoint).tree_size
+
+
+class _CachedTiles:
+    """Neighbouring proofs share most of their tiles."""
+
+    def __init__(self, reader: EvidenceReader) -> None:
+        self._reader = reader
+        self._tiles: dict[tuple[int, int, int], bytes] = {}
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        key = (level, index, width)
+        tile = self._tiles.get(key)
+        if tile is None:
+            if len(self._tiles) == TILES_CACHED_MAX:
+                self._tiles.clear()
+            tile = self._tiles[key] = self._reader.read_tile(level, index, width)
+        return tile
