@@ -1,0 +1,114 @@
+"""Step 4 of 9: one run of the validator: the faults found so far, and the prefixes declared there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keys.errors import Fault
+from traceability.epcis import vocabulary as words
+from traceability.epcis.formats import is_uri
+from traceability.errors import EventFault
+
+FAULTS_MAX = 10_000  # beyond that the sender has one systematic mistake, and our answer becomes the burden
+
+# Schemes that make a name absolute though no prefix was declared; with // behind it, any scheme does.
+_ABSOLUTE = frozenset(("urn", "tag", "ni", "did"))
+
+
+class Run:
+    """Collects faults in document order, at most FAULTS_MAX of them."""
+
+    __slots__ = ("_contexts", "_open", "_prefixes", "dropped", "faults")
+
+    def __init__(self, *contexts: Any) -> None:
+        self.faults: list[Fault] = []
+        self.dropped = 0
+        self._contexts = contexts
+        self._prefixes: set[str] | None = None
+        self._open = False
+
+    def add(self, code: str, pointer: str, detail: str, fix: str) -> None:
+        """Note one fault: `detail` says what was seen and expected, `fix` how to put it right."""
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(EventFault(code, detail, pointer, fix))
+        else:
+            self.dropped += 1
+
+    def finish(self) -> list[Fault]:
+        """The faults, with a last one that counts those beyond FAULTS_MAX."""
+        if self.dropped:
+            more = f"{self.dropped} more faults are not listed"
+            self.faults.append(EventFault("epcis.faults", more, "", "Correct the listed ones first."))
+        return self.faults
+
+    def check_name(self, name: str, pointer: str) -> bool:
+        """Whether a name with a colon is a URI whose prefix is declared; if not, that is a fault."""
+        if not is_uri(name):
+            self.add(
+                "epcis.name",
+                pointer,
+                f"{name[:64]!r} is not a URI, as a name with a colon must be",
+                _NAME_FIX,
+            )
+            return False
+        if not self._declares(name):
+            prefix = name.partition(":")[0]
+            self.add(
+                "epcis.prefix",
+                pointer,
+                f"the prefix {prefix[:64]!r} is declared nowhere in @context",
+                f'Add {{"{prefix[:64]}": "https://…"}} to @context, or write the name out as a full URI.',
+            )
+            return False
+        return True
+
+    def nested(self, context: Any) -> Run:
+        """A run for a part that brings a @context of its own; its faults join these."""
+        inner = Run(*self._contexts, context)
+        inner.faults, inner.dropped = self.faults, self.dropped
+        return inner
+
+    def _declares(self, name: str) -> bool:
+        if self._prefixes is None:
+            self._read_contexts()
+        prefix, _, rest = name.partition(":")
+        prefixes = self._prefixes or ()
+        return (
+            self._open
+            or prefix in prefixes
+            or rest.startswith("//")
+            or prefix in _ABSOLUTE
+            or name in prefixes
+        )
+
+    def _read_contexts(self) -> None:
+        prefixes = set(words.STANDARD_PREFIXES)
+        for context in self._contexts:
+            for part in context if isinstance(context, list) else [context]:
+                if isinstance(part, dict):
+                    prefixes.update(part)
+                elif isinstance(part, str) and not part.startswith(words.CONTEXT_URL_STEM):
+                    # A context at another address may declare anything, and nothing is fetched to find out.
+                    self._open = True
+        self._prefixes = prefixes
+
+
+_NAME_FIX = "Write prefix:name with a prefix that @context declares."
+
+
+def kind_of(value: Any) -> str:
+    """What JSON calls it, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return f"the string {value[:64]!r}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return "an array" if isinstance(value, list) else "an object"
+
+
+def escape(name: str) -> str:
+    """A member name as a JSON pointer holds it (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name

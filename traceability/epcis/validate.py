@@ -1,0 +1,209 @@
+"""Step 4 of 9: is this an EPCIS 2.0 event? Before intake asks whether its sender may say so.
+
+Everything that is wrong is reported, each fault with a JSON pointer, a stable code, a sentence, and how to
+put it right. The rules are those of GS1's JSON schema 2.0.1, held to it in the tests, and what that schema
+cannot say: check digits, malformed EPCs, negative quantities, undeclared prefixes, an aggregation without
+a parent. docs/formats/epcis-event.md lists every difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from keys.errors import Fault, Malformed
+from keys.strict_json import loads
+from traceability.epcis import fields
+from traceability.epcis import vocabulary as words
+from traceability.epcis.formats import parse_time
+from traceability.epcis.run import Run, kind_of
+from traceability.errors import EventRejected
+from traceability.event import Event
+
+EVENT_SIZE_MAX = 1_048_576  # bytes: a statement's payload is never longer
+EVENT_TIME_AHEAD_MAX = timedelta(minutes=10)  # clocks of packaging lines drift; a day ahead is a mistake
+
+
+def read_event(payload: bytes, *, now: datetime | None = None) -> Event:
+    """The event that a statement of typ "epcis-event+jws" carries.
+
+    payload  UTF-8 JSON, one bare event with its own @context
+    now      as in validate_event
+
+    Raises EventRejected, whose .faults has every reason.
+    """
+    try:
+        value = loads(payload, size_max=EVENT_SIZE_MAX)
+    except Malformed as e:
+        raise EventRejected([e]) from e
+    faults = validate_event(value, now=now)
+    if faults:
+        raise EventRejected(faults)
+    return Event(value)
+
+
+def validate_event(
+    event: Mapping[str, Any], *, now: datetime | None = None, document_context: Any = None
+) -> list[Fault]:
+    """Every fault of one event, in document order; an empty list if there is none.
+
+    event             as read by keys.strict_json
+    now               aware; if given, an eventTime further ahead than EVENT_TIME_AHEAD_MAX is a fault
+    document_context  the @context of the document around the event; without it, the event needs its own
+
+    Pure, no I/O. About 6 µs for an ObjectEvent with five EPCs that were seen lately.
+    """
+    if not isinstance(event, dict):
+        run = Run()
+        run.add(
+            "epcis.object", "", f"an event is a JSON object, not {kind_of(event)}", "Send one event object."
+        )
+        return run.finish()
+    run = Run(event.get("@context"), document_context)
+    event_type = event.get("type")
+    checks = fields.CHECKS.get(event_type) if isinstance(event_type, str) else None
+    foreign = checks is None
+    if checks is None:
+        checks = fields.ANY_CHECKS
+        _check_foreign_type(event, run)
+    for name, value in event.items():
+        check = checks.get(name)
+        if check is not None:
+            check(value, "/" + name, run)
+        elif not foreign or ":" in name:
+            fields.check_extension(name, value, "", run, f"an {event_type}")
+    _check_required(event, run, document_context is None)
+    rule = _RULES.get(event_type) if isinstance(event_type, str) else None
+    if rule is not None:
+        rule(event, run)
+    if now is not None:
+        _check_future(event, run, now)
+    return run.finish()
+
+
+def _check_foreign_type(event: Mapping[str, Any], run: Run) -> None:
+    """EPCIS lets others define event types, under names of their own namespace."""
+    event_type = event.get("type")
+    if isinstance(event_type, str) and ":" in event_type and run.check_name(event_type, "/type"):
+        return
+    if event_type is None:
+        seen = "the event has no type"
+    elif isinstance(event_type, str):
+        seen = f"{event_type[:64]!r} is no event type"
+    else:
+        seen = f"the type is {kind_of(event_type)}"
+    if not (isinstance(event_type, str) and ":" in event_type):
+        run.add(
+            "epcis.type",
+            "/type" if "type" in event else "",
+            seen,
+            f"Use one of {', '.join(words.EVENT_TYPES)}.",
+        )
+
+
+def _check_required(event: Mapping[str, Any], run: Run, context_required: bool) -> None:
+    for name in ("eventTime", "eventTimeZoneOffset"):
+        if name not in event:
+            run.add("epcis.required", "", f"{name} is missing", f"Say {name}; every EPCIS event has one.")
+    if context_required and "@context" not in event:
+        run.add(
+            "epcis.context",
+            "",
+            "the event has no @context, which a bare event needs",
+            f'Add "@context": "{words.CONTEXT_URL_STEM}2.0.0/epcis-context.jsonld".',
+        )
+
+
+def _require_action(event: Mapping[str, Any], run: Run) -> None:
+    if "action" not in event:
+        run.add("epcis.required", "", "action is missing", "Say ADD, OBSERVE or DELETE.")
+
+
+def _has(event: Mapping[str, Any], *names: str) -> bool:
+    return any(isinstance(event.get(name), list) and event[name] for name in names)
+
+
+def _rule_object(event: Mapping[str, Any], run: Run) -> None:
+    _require_action(event, run)
+    if event.get("action") in ("OBSERVE", "DELETE") and "ilmd" in event:
+        run.add(
+            "epcis.ilmd",
+            "/ilmd",
+            f"ilmd describes what begins to exist, but the action is {event['action']}",
+            "Give ilmd only with action ADD.",
+        )
+    sensed = _has(event, "sensorElementList") and "readPoint" in event
+    if "epcList" not in event and not _has(event, "quantityList") and not sensed:
+        run.add(
+            "epcis.what",
+            "",
+            "the event is about nothing: no epcList, no quantityList, and no sensor reading with a readPoint",
+            "Name the objects in epcList or quantityList.",
+        )
+
+
+def _rule_parts(event: Mapping[str, Any], run: Run) -> None:
+    _require_action(event, run)
+    action, event_type = event.get("action"), event["type"]
+    if action != "DELETE" and not _has(event, "childEPCs", "childQuantityList"):
+        run.add(
+            "epcis.what",
+            "",
+            "the event has neither childEPCs nor childQuantityList",
+            "Name at least one child.",
+        )
+    if "parentID" not in event and (event_type == "AssociationEvent" or action in ("ADD", "DELETE")):
+        run.add(
+            "epcis.parent",
+            "",
+            f"an {event_type} with action {action} has no parentID",
+            "Name the parent; only an OBSERVE of an aggregation may leave it out.",
+        )
+
+
+def _rule_transaction(event: Mapping[str, Any], run: Run) -> None:
+    _require_action(event, run)
+    if "bizTransactionList" not in event:
+        run.add("epcis.required", "", "bizTransactionList is missing", "Name the business transaction.")
+    if "epcList" not in event and not _has(event, "quantityList") and event.get("action") != "DELETE":
+        run.add(
+            "epcis.what",
+            "",
+            "the event has neither epcList nor quantityList",
+            "Name the objects of the transaction.",
+        )
+
+
+def _rule_transformation(event: Mapping[str, Any], run: Run) -> None:
+    inputs = _has(event, "inputEPCList", "inputQuantityList")
+    outputs = _has(event, "outputEPCList", "outputQuantityList")
+    if not ((inputs and outputs) or ((inputs or outputs) and "transformationID" in event)):
+        run.add(
+            "epcis.what",
+            "",
+            "a transformation has inputs and outputs; this one lacks "
+            + ("both" if not (inputs or outputs) else "one side"),
+            "Name both, or give a transformationID that joins several events.",
+        )
+
+
+_RULES = {
+    "ObjectEvent": _rule_object,
+    "AggregationEvent": _rule_parts,
+    "AssociationEvent": _rule_parts,
+    "TransactionEvent": _rule_transaction,
+    "TransformationEvent": _rule_transformation,
+}
+
+
+def _check_future(event: Mapping[str, Any], run: Run, now: datetime) -> None:
+    text = event.get("eventTime")
+    moment = parse_time(text) if isinstance(text, str) else None
+    if moment is not None and moment - now > EVENT_TIME_AHEAD_MAX:
+        run.add(
+            "epcis.time.future",
+            "/eventTime",
+            f"the event says {text}, which is still to come (now is {now:%Y-%m-%dT%H:%M:%SZ})",
+            "Set the clock that wrote it, or send the event once it has happened.",
+        )
