@@ -131,7 +131,7 @@ def render_config(
         "[keys]",
         'log = "file:keys/log.pem"',
         'operator = "file:keys/operator.pem"',
-        "# keys/registrar.pem registers and revokes parties: keep it elsewhere, offline, once the ledger runs.",
+        "# keys/registrar.pem registers and revokes parties: once the ledger runs, keep it offline.",
         "",
         "[anchoring]",
         f"interval_s = {interval_s:g}",

@@ -95,10 +95,7 @@ def test_nothing_acknowledged_is_lost_by_kill_nine(tmp_path: Path, victim: str) 
     verifier = None
     held: list[tuple[int, bytes, bytes]] = []
     largest: checkpoints.Checkpoint | None = None
-    streams = [
-        [load.statements([line], 40 * BATCH, ORIGIN, SEED * 1000 + n) for n in range(1)][0] for line in lines
-    ]
-    queues = [[stream[i : i + BATCH] for i in range(0, len(stream), BATCH)] for stream in streams]
+    queues: list[list[list[bytes]]] = [[] for _ in lines]
     fresh = 0
     for number in range(rounds):
         server.start()
@@ -142,13 +139,13 @@ def hold_against_ledger(reader, verifier, held, largest):
     head = reader.read_head()
     now = checkpoints.open_checkpoint(head.checkpoint, [verifier], ORIGIN)
     seen: dict[int, bytes] = {}
-    for seq, statement, receipt in held:
+    for seq, statement, _ in held:
         assert seq < now.tree_size, "an acknowledged event is missing"
         assert seen.setdefault(seq, statement) == statement, (
             "one position was acknowledged for two statements"
         )
         assert reader.read_statement(seq) == statement
-    for seq, statement, receipt in held[-200:]:
+    for _, statement, receipt in held[-200:]:
         checked = verify_receipt(receipt, statement=statement, origin=ORIGIN, verifiers=[verifier])
         path = tiles.consistency_path(reader, checked.tree_size, now.tree_size)
         merkle.verify_consistency(checked.tree_size, now.tree_size, checked.root_hash, now.root_hash, path)
