@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.load import Emitter
-from keys import registry
+from keys import key_statements
 from keys.files import read_private_key
 
 PASSPHRASE = b"only-for-measurements"
@@ -118,10 +118,10 @@ class Server:
         """Register every emitter's key through the door."""
         registrar = read_private_key(self.folder / "keys" / "registrar.pem", PASSPHRASE)
         for emitter in emitters:
-            possession = registry.possession_statement(
+            possession = key_statements.possession_statement(
                 emitter.key, origin=ORIGIN, party=emitter.party, purpose="register"
             )
-            statement = registry.register_statement(
+            statement = key_statements.register_statement(
                 registrar,
                 origin=ORIGIN,
                 party=emitter.party,

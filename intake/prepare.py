@@ -16,8 +16,8 @@ from intake.errors import KindNotTaken
 from keys import envelope
 from keys.errors import Fault, Unverifiable
 from keys.registry import Registry
-from traceability.names import index_key
-from traceability.readers import read_statement
+from traceability.epcis.validate import read_event
+from traceability.names import index_key, names_v1
 
 UNIQUE_KEY_SIZE = 44  # party (4) | event time (8) | digest (32)
 
@@ -61,7 +61,12 @@ def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: 
     if record is None:
         raise Unverifiable("key.unknown", f"no key with kid {statement.kid} is registered on this ledger")
     envelope.verify(statement, record.public_key)
-    read = read_statement(statement.typ, statement.payload)
+    event_time: datetime | None = None
+    names: tuple[tuple[int, int], ...] = ()
+    if statement.typ == authority.EVENT_TYP:
+        event = read_event(statement.payload, now=now)
+        event_time = event.event_time
+        names = tuple((ordinal, index_key(name)) for ordinal, name in names_v1(statement.typ, event.value))
     return Prepared(
         raw=raw,
         typ=statement.typ,
@@ -69,8 +74,8 @@ def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: 
         kid=statement.kid,
         party=record.party,
         keys_seq=registry.newest_seq,
-        unique_key=unique_key(record.party, statement.typ, read.event_time, statement.payload),
-        names=tuple((ordinal, index_key(name)) for ordinal, name in read.names),
+        unique_key=unique_key(record.party, statement.typ, event_time, statement.payload),
+        names=names,
         objection=objection(registry, statement.kid, statement.typ, now),
     )
 

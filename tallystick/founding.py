@@ -6,7 +6,6 @@ offline, the log's key signs checkpoints and must be at hand.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from intake.gate import LocalGate
 from intake.sequencer import Sequencer
 from intake.service import Intake, submit_own
-from keys import algorithms, registry
+from keys import algorithms, key_statements
 from keys.errors import Refused
 from keys.files import write_private_key
 from keys.note import NoteSigner
@@ -67,14 +66,13 @@ def found(
     for name, key in (("registrar", registrar), ("log", log_key), ("operator", operator)):
         write_private_key(folder / "keys" / f"{name}.pem", key, passphrase)
     signer = NoteSigner.from_private_key(origin, log_key)
-    genesis = registry.genesis_statement(
+    genesis = key_statements.genesis_statement(
         registrar,
         origin=origin,
-        party="registrar",
-        name=registrar_name,
+        registrar_party="registrar",
+        registrar_name=registrar_name,
         log_keys=[signer.vkey],
-        policy={"read": "public" if public_read else "none"},
-        random=secrets.token_bytes(32),
+        read="public" if public_read else "none",
         created_at=datetime.now(UTC),
     )
     store = open_writer(folder / "ledger.db")
@@ -105,10 +103,10 @@ def register_operator(
     name: str,
 ) -> int:
     """Register the key that signs anchors; returns its entry's position."""
-    possession = registry.possession_statement(
+    possession = key_statements.possession_statement(
         operator, origin=state.origin, party="operator", purpose="register"
     )
-    statement = registry.register_statement(
+    statement = key_statements.register_statement(
         registrar,
         origin=state.origin,
         party="operator",

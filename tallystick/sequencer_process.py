@@ -22,8 +22,10 @@ from typing import NoReturn
 from sqlalchemy import Engine
 
 from anchoring.authority_client import HttpAuthority
-from anchoring.rounds import Rounds
-from anchoring.scheduler import AnchorSchedule
+from anchoring.rfc3161 import TokenVerifier
+from anchoring.rounds import Policy, Rounds
+from anchoring.scheduler import TICK_INTERVAL_S, AnchorScheduler
+from intake.authority import ANCHOR_TYP
 from intake.gate import GateServer, SocketGate
 from intake.sequencer import Sequencer
 from intake.service import Intake, submit_own
@@ -74,20 +76,49 @@ def build_rounds(config: Config, engine: Engine, intake: Intake, passphrase: byt
         head = reader.read_head()
         return b"" if head is None else head.published
 
+    authorities = [
+        HttpAuthority(
+            name=authority.name,
+            url=authority.url,
+            verifier=TokenVerifier.from_pem(authority.roots.read_bytes()),
+            timeout_s=config.anchoring.timeout_s,
+        )
+        for authority in config.anchoring.authorities
+    ]
     return Rounds(
         engine,
-        [
-            HttpAuthority(
-                name=a.name, url=a.url, roots=a.roots.read_bytes(), timeout_s=config.anchoring.timeout_s
-            )
-            for a in config.anchoring.authorities
-        ],
-        submit=lambda raw: submit_own(intake, raw, "anchor+jws"),
+        authorities,
+        submit=lambda raw: submit_own(intake, raw, ANCHOR_TYP),
         read_published=read_published,
         signer=load_signer(config.operator_key, lambda: passphrase),
         origin=config.origin,
         clock=utc_now,
+        policy=anchor_policy(config),
     )
+
+
+def anchor_policy(config: Config) -> Policy:
+    """When rounds are due, from the configuration. Failures are retried sooner than the next round is due."""
+    return Policy(
+        interval_s=config.anchoring.interval_s,
+        every_entries=config.anchoring.every_entries,
+        backoff_s=min(10.0, config.anchoring.interval_s),
+    )
+
+
+class Nudges:
+    """Tells the anchor schedule once every so many new entries, so that it looks before its time."""
+
+    def __init__(self, schedule: AnchorScheduler, every_entries: int, events: int) -> None:
+        self._schedule = schedule
+        self._every = every_entries
+        self._counted = events
+
+    def count(self, events: int) -> None:
+        """events: entries of the ledger that are not anchors."""
+        if events - self._counted >= self._every:
+            self._counted = events
+            self._schedule.nudge()
 
 
 def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None:
@@ -96,18 +127,20 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
     if log.read_only_reason is not None:
         logger.error("serving read-only: %s", log.read_only_reason)
     sequencer = Sequencer(log, utc_now)
-    schedule: AnchorSchedule | None = None
+    schedule: AnchorScheduler | None = None
+    nudges: Nudges | None = None
 
     def idle() -> None:
         log.publish_if_due()
-        if schedule is not None:
-            schedule.count(log.head.events)
+        if nudges is not None:
+            nudges.count(log.head.events)
 
     server = GateServer(socket_path, sequencer, idle)
     if config.anchoring.authorities and log.read_only_reason is None:
         intake = Intake(open_reader(config.database), SocketGate(socket_path), utc_now)
         rounds = build_rounds(config, store.engine, intake, passphrase)
-        schedule = AnchorSchedule(rounds, config.anchoring.interval_s, config.anchoring.every_entries)
+        schedule = AnchorScheduler(rounds, min(TICK_INTERVAL_S, config.anchoring.interval_s))
+        nudges = Nudges(schedule, config.anchoring.every_entries, log.head.events)
         schedule.start()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: server.stop())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from anchoring.rounds import AnchorReader
+from anchoring.rounds import RoundsReader
 from api.app import create_app
 from api.services import Services
 from intake.gate import SocketGate
@@ -15,7 +15,7 @@ from intake.service import Intake
 from ledger.errors import ReadOnly
 from ledger.store.sqlite import open_reader
 from tallystick import config as configuration
-from tallystick.sequencer_process import utc_now
+from tallystick.sequencer_process import anchor_policy, utc_now
 from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE
 from tallystick.watchdog import end_with_parent
 from verifier.trust import load_trust, public_files
@@ -39,7 +39,7 @@ def create() -> Flask:
         Services(
             reader=reader,
             intake=intake,
-            anchors=AnchorReader(reader.engine, utc_now),
+            anchors=RoundsReader(reader.engine, utc_now, anchor_policy(config)),
             trust=load_trust(config.trust),
             trust_files=public_files(config.trust),
             origin=config.origin,

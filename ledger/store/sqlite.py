@@ -66,6 +66,7 @@ class SqliteReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.engine = engine  # for neighbours that keep tables of their own in the same file
 
     def read_checkpoint(self) -> bytes:
         head = self.read_head()

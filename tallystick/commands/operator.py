@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,10 +178,8 @@ def development_authority(port: int, roots: Path | None) -> None:
     server = serve_authority(authority, port)
     click.echo(f"development authority, proves nothing to others: {server.url}")
     sys.stdout.flush()
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        server.close()
+    with server, contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 COMMANDS: list[click.Command] = [init, serve, accept_head, development_authority]
