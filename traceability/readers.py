@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from keys.envelope import PAYLOAD_SIZE_MAX
 from keys.strict_json import loads
-from traceability.epcis.validate import EVENT_SIZE_MAX
 from traceability.errors import NoReader
 from traceability.event import Event
 
@@ -45,5 +45,5 @@ def read_events(typ: str, payload: bytes) -> tuple[tuple[int, Event], ...]:
     """
     if typ not in READERS:
         raise NoReader("typ.unknown", f"nothing here reads events from statements of typ {typ[:64]!r}")
-    value = loads(payload, size_max=EVENT_SIZE_MAX)
+    value = loads(payload, size_max=PAYLOAD_SIZE_MAX)
     return tuple((position, Event(event)) for position, event in event_values(typ, value))

@@ -20,10 +20,7 @@ from traceability.gs1 import canonical, check_digit
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 PACKS_PER_CASE = 6
 CASES = 4
-CONTEXT = [
-    "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
-    {"example": "https://example.org/epcis/"},
-]
+CONTEXT = ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"]
 
 _COMPANY = {"manufacturer": "9521141", "carrier": "9521002", "distributor": "9524567", "pharmacy": "9523333"}
 _ITEM = "012345"  # indicator 0 (a single pack), item reference 12345
@@ -57,9 +54,10 @@ PARTIES = {
 def build_journey(seed: int = 1, *, start: datetime = START) -> list[tuple[str, dict[str, Any]]]:
     """(role, event) in the order in which it happened; more than sixty, the same for the same seed.
 
-    start  aware; the journey takes about nine days from here, so choose it in the past
+    start  aware; the journey takes about six days from here, so choose it in the past
     """
-    return list(_Journey(Random(seed), start).events())  # noqa: S311: serial numbers for show, no secrets
+    # Serial numbers for show need to be the same again, not unguessable.
+    return list(_Journey(Random(seed), start).events())  # noqa: S311
 
 
 def dispensed_pack(journey: list[tuple[str, dict[str, Any]]]) -> str:
@@ -300,10 +298,8 @@ class _Journey:
             epcList=[load],
             hours=4,
         )
-        return {
-            **event,
-            "sensorElementList": [{"sensorMetadata": {"time": event["eventTime"]}, "sensorReport": [report]}],
-        }
+        element = {"sensorMetadata": {"time": event["eventTime"]}, "sensorReport": [report]}
+        return {**event, "sensorElementList": [element]}
 
     def _ilmd(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from keys.envelope import PAYLOAD_SIZE_MAX
 from keys.errors import Fault, Malformed
 from keys.strict_json import loads
 from traceability.epcis import fields
@@ -21,7 +22,6 @@ from traceability.epcis.run import Run, kind_of
 from traceability.errors import EventRejected
 from traceability.event import Event
 
-EVENT_SIZE_MAX = 1_048_576  # bytes: a statement's payload is never longer
 EVENT_TIME_AHEAD_MAX = timedelta(minutes=10)  # clocks of packaging lines drift; a day ahead is a mistake
 
 
@@ -34,7 +34,7 @@ def read_event(payload: bytes, *, now: datetime | None = None) -> Event:
     Raises EventRejected, whose .faults has every reason.
     """
     try:
-        value = loads(payload, size_max=EVENT_SIZE_MAX)
+        value = loads(payload, size_max=PAYLOAD_SIZE_MAX)
     except Malformed as e:
         raise EventRejected([e]) from e
     faults = validate_event(value, now=now)
