@@ -67,6 +67,7 @@ class SocketGate:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+        self._connections: set[socket.socket] = set()  # of all threads, so that close() finds them
 
     def submit(self, submission: Submission) -> Outcome:
         frame = encode(submission)
@@ -96,12 +97,19 @@ class SocketGate:
                 "intake.sequencer-away", "the sequencer is not running; it is being started again"
             ) from error
         self._local.connection = connection
+        self._connections.add(connection)
         return connection
+
+    def close(self) -> None:
+        """End every thread's connection; a submission under way becomes Busy."""
+        while self._connections:
+            self._connections.pop().close()
 
     def _drop(self) -> None:
         connection: socket.socket | None = getattr(self._local, "connection", None)
         self._local.connection = None
         if connection is not None:
+            self._connections.discard(connection)
             connection.close()
 
 

@@ -130,7 +130,7 @@ def test_nothing_acknowledged_is_lost_by_kill_nine(tmp_path: Path, victim: str) 
         largest = hold_against_ledger(reader, verifier, held, largest)
     assert len(held) > rounds * BATCH, "too little was acknowledged for this to prove anything"
     report = audit(reader, [verifier], ORIGIN)
-    assert report.findings == []
+    assert report.findings == ()
     reader.close()
 
 
