@@ -82,6 +82,12 @@ class Event:
         return _word(self.value.get("disposition"))
 
     @property
+    def persistent_dispositions_set(self) -> tuple[str, ...]:
+        """Dispositions that hold from here on, beside whatever `disposition` says, until they are unset."""
+        changes = self.value.get("persistentDisposition") or {}
+        return tuple(_word(text) or "" for text in changes.get("set", ()))
+
+    @property
     def is_error_declaration(self) -> bool:
         """Whether the event says of an earlier one, by its eventID, that it was wrong."""
         return "errorDeclaration" in self.value

@@ -38,6 +38,11 @@ def event_values(typ: str, payload_value: Any) -> Iterable[tuple[int, Any]]:
     return () if reader is None else reader.events(payload_value)
 
 
+def parse_payload(payload: bytes) -> Any:
+    """The JSON value of a statement's payload. Raises Malformed."""
+    return loads(payload, size_max=PAYLOAD_SIZE_MAX)
+
+
 def read_events(typ: str, payload: bytes) -> tuple[tuple[int, Event], ...]:
     """(position, event) of every event in a payload that was admitted, and so is valid.
 
@@ -45,5 +50,4 @@ def read_events(typ: str, payload: bytes) -> tuple[tuple[int, Event], ...]:
     """
     if typ not in READERS:
         raise NoReader("typ.unknown", f"nothing here reads events from statements of typ {typ[:64]!r}")
-    value = loads(payload, size_max=PAYLOAD_SIZE_MAX)
-    return tuple((position, Event(event)) for position, event in event_values(typ, value))
+    return tuple((position, Event(event)) for position, event in event_values(typ, parse_payload(payload)))

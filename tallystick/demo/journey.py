@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from traceability.gs1 import canonical, check_digit
 
@@ -274,7 +275,7 @@ class _Journey:
         return {
             "@context": CONTEXT,
             "type": event_type,
-            "eventID": f"urn:uuid:{_uuid(self._random)}",
+            "eventID": UUID(int=self._random.getrandbits(128), version=4).urn,
             "eventTime": self._now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "eventTimeZoneOffset": "+01:00",
             "bizStep": step,
@@ -321,8 +322,3 @@ def _from_to(giver: str, taker: str) -> dict[str, Any]:
             {"type": "possessing_party", "destination": f"urn:epc:id:pgln:{_COMPANY[taker]}.00000"}
         ],
     }
-
-
-def _uuid(random: Random) -> str:
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[random.getrandbits(2)]}{digits[17:20]}-{digits[20:]}"
