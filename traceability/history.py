@@ -45,8 +45,8 @@ class HistoryItem:
     seq: int
     ordinal: int  # position within the statement
     event: Event
-    statement: bytes  # exactly as signed
-    entry: bytes
+    statement_bytes: bytes  # exactly as signed
+    entry: bytes  # canonical bytes of the ledger's entry
     via: tuple[str, ...]  # () for an event that names the thing; else the boxes around it, innermost first
 
 
