@@ -204,7 +204,7 @@ class TileBuilder:
             raise ProofMalformed("tile.size", f"there is no tree of size {size}")
         self._size = size
         self._edges: list[_Edge] = []
-        for level in range(max(_level_count(size), len(edges))):
+        for level in range(max(level_count(size), len(edges))):
             joined = edges[level] if level < len(edges) else b""
             tile_index, width = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
             if len(joined) != width * HASH_SIZE:
@@ -267,7 +267,7 @@ class TileBuilder:
         return twin
 
 
-def _level_count(size: int) -> int:
+def level_count(size: int) -> int:
     """Say how many levels of tiles a tree has that has something on each."""
     return -(-size.bit_length() // TILE_HEIGHT)
 
