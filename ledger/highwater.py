@@ -175,7 +175,8 @@ def _render(serial: int, mark: Mark) -> bytes:
 
 def _parse(slot: bytes) -> tuple[int, Mark] | None:
     content = slot[_CHECKSUM_SIZE + 1 :].rstrip(b" \n")
-    if len(slot) != SLOT_SIZE or sha256(content).hexdigest().encode() != slot[:_CHECKSUM_SIZE]:
+    prefix = sha256(content).hexdigest().encode() + b" "
+    if len(slot) != SLOT_SIZE or not slot.startswith(prefix):
         return None
     try:
         members: dict[str, Any] = json.loads(content)

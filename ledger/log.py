@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from threading import RLock
 
 from keys.errors import Fault
@@ -27,7 +28,7 @@ from ledger import checkpoint as checkpoints
 from ledger.checkpoint import Checkpoint
 from ledger.entry import KINDS, ZERO_PREV, Entry, leaf_hash, parse, render
 from ledger.errors import ClockBehind, HeadMoved, NotInLog, OutcomeUnknown, ReadOnly, StoreFailed
-from ledger.highwater import HighWater, HighWaterDamaged
+from ledger.highwater import HighWater, HighWaterDamaged, Mark
 from ledger.store.protocol import Head, LedgerWriter, Record
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileBuilder, TileWrite, root_at
 
@@ -325,12 +326,20 @@ class Log:
     def _take_up(self) -> None:
         """Take the database's head for ours, and judge it anew."""
         self._is_stale = True
+        # The mark first: another Log may append between the two reads, and a mark is never ahead of
+        # the commits before it. The other way round its newest mark would look like a lost commit.
+        mark = self._read_mark()
         head = self.store.settle_head()
         self._head, self._builder, self._read_only = head, TileBuilder(), None
         try:
             if head is not None:
                 self._builder = self._read_edge(head)
-            self._require_continued()
+            if isinstance(mark, ReadOnly):
+                raise mark
+            if self._high_water is not None:
+                self._require_mark(mark, self._high_water.path)
+            for source, (tree_size, root_hash) in self._claims.items():
+                self._require_prefix(tree_size, root_hash, source)
         except StoreFailed:
             raise
         except ReadOnly as e:
@@ -367,34 +376,32 @@ class Log:
             raise _refuted("the tiles at the edge do not lead to the head's root")
         return builder
 
-    def _require_continued(self) -> None:
-        """Raise ReadOnly unless the head continues everything that is known of it from elsewhere."""
-        if self._high_water is not None:
-            self._require_mark(self._high_water)
-        for source, (tree_size, root_hash) in self._claims.items():
-            self._require_prefix(tree_size, root_hash, source)
-
-    def _require_mark(self, high_water: HighWater) -> None:
+    def _read_mark(self) -> Mark | ReadOnly | None:
+        """The high-water mark, or why there is none that can be relied on."""
+        if self._high_water is None:
+            return None
         try:
-            mark = high_water.read()
+            return self._high_water.read()
         except HighWaterDamaged as e:
-            raise ReadOnly(e.code, e.detail) from e
+            return ReadOnly(e.code, e.detail)
         except OSError as e:
-            raise ReadOnly(
-                "ledger.high-water.unreadable", f"the high-water file {high_water.path}: {e.strerror}"
-            ) from e
+            path = self._high_water.path
+            return ReadOnly("ledger.high-water.unreadable", f"the high-water file {path}: {e.strerror}")
+
+    def _require_mark(self, mark: Mark | None, path: Path) -> None:
+        """Raise ReadOnly unless there is a mark, it is this log's, and the head continues it."""
         if mark is None:
             if self._head is None:
                 return
             raise ReadOnly(
                 "ledger.high-water.missing",
-                f"the high-water file {high_water.path} is missing, so nobody can tell whether this database "
+                f"the high-water file {path} is missing, so nobody can tell whether this database "
                 f"of {self._head.tree_size} entries is the newest; accept its head if you know that it is",
             )
         if mark.origin != self.origin:
             raise ReadOnly(
                 "ledger.high-water.origin",
-                f"the high-water file {high_water.path} belongs to the log {mark.origin}, not {self.origin}",
+                f"the high-water file {path} belongs to the log {mark.origin}, not {self.origin}",
             )
         self._require_prefix(mark.tree_size, mark.root_hash, "the high-water file")
         self._require_prefix(mark.anchored_size, mark.anchored_root, "the newest anchor")

@@ -39,6 +39,7 @@ POOL_TIMEOUT_S = 30.0
 READ_CONNECTIONS_MAX = 8
 WAL_PAGES_MAX = 8192  # 32 MiB: the WAL is copied back at the first commit beyond it
 WAL_SIZE_LIMIT = 64 << 20  # bytes kept on the disk once it was
+FILE_MODE = 0o600  # statements are shown to those who may see them, not to every account of the machine
 WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 16_384
 LOOKUP_BATCH = 500  # keys in one query; SQLite's own bound on parameters is 999 in old builds
@@ -197,9 +198,11 @@ class SqliteStore(SqliteReader):
             It never copies the WAL back: only the log's one connection does, so no two can at once.
     """
 
-    def __init__(self, log_engine: Engine, engine: Engine, release: Callable[[], None]) -> None:
+    def __init__(self, file: Path, log_engine: Engine, engine: Engine, release: Callable[[], None]) -> None:
         super().__init__(log_engine)
         self.engine = engine
+        self._file = file
+        self._file_id = _file_id(file)
         self._release = release
 
     def append(
@@ -209,6 +212,11 @@ class SqliteStore(SqliteReader):
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
+        if (file_id := _file_id(self._file)) != self._file_id:
+            # Another file has this name now: what the open connection writes nobody would find again.
+            self._engine.dispose()
+            self.engine.dispose()
+            self._file_id = file_id
         with _connected(self._engine) as connection:
             try:
                 self._write(connection, expected, records, new_head, tiles)
@@ -293,9 +301,11 @@ def open_writer(path: Path | str) -> SqliteStore:
     file = Path(path)
     release = hold_writer_lock(file)
     try:
-        log_engine = _engine(file, mode="rwc", cache_kib=WRITER_CACHE_KIB, connections=1)
+        # From here on a file that is missing has been taken away, and is not made again in silence.
+        file.touch(FILE_MODE)
+        log_engine = _engine(file, mode="rw", cache_kib=WRITER_CACHE_KIB, connections=1)
         engine = _engine(
-            file, mode="rwc", cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX, wal_pages_max=0
+            file, mode="rw", cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX, wal_pages_max=0
         )
         with _translated("open"), log_engine.connect() as connection:
             # A property of the file: it stays, and readers find it.
@@ -303,7 +313,7 @@ def open_writer(path: Path | str) -> SqliteStore:
     except BaseException:
         release()
         raise
-    return SqliteStore(log_engine, engine, release)
+    return SqliteStore(file, log_engine, engine, release)
 
 
 # --- the head ------------------------------------------------------------------------------------
@@ -458,6 +468,14 @@ def _engine(
         connection.exec_driver_sql(f"BEGIN {kind}")
 
     return engine
+
+
+def _file_id(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
