@@ -9,14 +9,18 @@ merkletools' own validate_proof() binds neither index nor size.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from merkletools import MerkleTools
-
 from anchoring.record import BATCH_SIZE_MAX, checkpoint_leaf
 from ledger import merkle
+
+with warnings.catch_warnings():
+    # It misses a package for hash functions that nobody here asks for.
+    warnings.filterwarnings("ignore", message="sha3", category=UserWarning)
+    from merkletools import MerkleTools
 
 if TYPE_CHECKING:
     from hashlib import _Hash

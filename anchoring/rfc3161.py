@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from asn1crypto import cms
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import (
@@ -29,7 +29,13 @@ from rfc3161_client import (
 )
 from rfc3161_client.base import HashAlgorithm
 
-from anchoring.errors import AuthorityFailed, TokenMalformed, TokenRefuted, TokenUnverifiable
+from anchoring.errors import (
+    AnchoringError,
+    AuthorityFailed,
+    TokenMalformed,
+    TokenRefuted,
+    TokenUnverifiable,
+)
 
 TOKEN_SIZE_MAX = 65_536  # real ones have 1 to 8 KiB, certificates included
 RESPONSE_SIZE_MAX = TOKEN_SIZE_MAX + 1_024
@@ -146,7 +152,10 @@ class TokenVerifier:
         try:
             self._verifier.verify_message(response, message)
         except VerificationError as error:
-            raise TokenRefuted("token.signature", _shorten(str(error))) from error
+            # The library's words are OpenSSL's error stack: for the cause of this exception, not for people.
+            raise TokenRefuted(
+                "token.signature", "the token's signature, or its chain of certificates, does not verify"
+            ) from error
         return parts.token
 
 
@@ -202,7 +211,10 @@ def _read(response: TimeStampResponse) -> _Parts:
         return _Parts(
             token, info.message_imprint.hash_algorithm, info.nonce, meant[0], certificates, attributes
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+    except AnchoringError:
+        raise
+    except Exception as error:
+        # Three libraries read hostile bytes here, each with exceptions of its own kind and number.
         raise TokenMalformed("token.der", _shorten(f"not a time-stamp token: {error}")) from error
 
 
@@ -214,7 +226,7 @@ def _check_purpose(certificate: x509.Certificate) -> None:
         raise TokenRefuted(
             "token.purpose", "the signer's certificate is not for time-stamping: it names no purpose"
         ) from error
-    except ValueError as error:
+    except Exception as error:
         raise TokenMalformed("token.certificate", _shorten(f"unreadable extensions: {error}")) from error
     if not usage.critical:
         raise TokenRefuted("token.purpose", "the certificate's purpose (extended key usage) is not critical")
@@ -242,7 +254,9 @@ def _check_reference(parts: _Parts) -> None:
             if first["cert_hash"].native != digest:
                 raise TokenRefuted("token.certificate", "the token was signed for another certificate")
             return
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except AnchoringError:
+        raise
+    except Exception as error:
         raise TokenMalformed("token.certificate", _shorten(f"unreadable reference: {error}")) from error
     raise TokenRefuted("token.certificate", "the token does not say which certificate signed it")
 
@@ -278,7 +292,7 @@ def _leads_to(
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
