@@ -7,10 +7,11 @@ when each of them was written, whoever holds which key today.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from cryptography import x509
 
@@ -86,6 +87,12 @@ class AnchorTimes:
             later = earliest[-1] if earliest else anchor
             earliest.append(anchor if anchor.gen_time <= later.gen_time else later)
         self._earliest = earliest[::-1]
+        by_time = sorted(anchors, key=lambda anchor: anchor.gen_time)
+        self._times = [anchor.gen_time for anchor in by_time]
+        self._sizes_by_time = list(accumulate((anchor.size for anchor in by_time), max))
+
+    def __len__(self) -> int:
+        return len(self._anchors)
 
     @property
     def covered_size(self) -> int:
@@ -99,7 +106,8 @@ class AnchorTimes:
 
     def size_before(self, moment: datetime) -> int:
         """How many first entries are proved to have existed before this moment."""
-        return max((anchor.size for anchor in self._anchors if anchor.gen_time < moment), default=0)
+        place = bisect_left(self._times, moment)
+        return self._sizes_by_time[place - 1] if place else 0
 
 
 def require_time_bounds(entry: Entry, covering: Anchor | None) -> None:

@@ -2,6 +2,7 @@
 ├─ TrustMalformed    the trust directory cannot be read: blame whoever wrote it
 ├─ BundleMalformed   the file is not an evidence bundle, or breaks its format
 ├─ EvidenceRefuted   it reads well and is false: raise the alarm
+├─ EvidenceDoubtful  unaltered, and still not to be relied on
 ├─ EvidenceIncomplete  something that is needed was left out: decide nothing
 ├─ NotPinned         nobody pinned the key, ledger or authority this rests on: decide nothing
 ├─ SourceFailed      a ledger read by its address did not answer as it should: nothing is decided
@@ -27,6 +28,10 @@ class BundleMalformed(VerifierError, Malformed):
 
 class EvidenceRefuted(VerifierError, Refuted):
     """What the file claims is not so."""
+
+
+class EvidenceDoubtful(VerifierError, Refused):
+    """It verifies, and something that became known later speaks against it."""
 
 
 class EvidenceIncomplete(VerifierError, Unverifiable):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keys import envelope
 from keys.errors import Fault
 from keys.note import NoteVerifier
 from keys.registry import Registry
@@ -31,8 +32,8 @@ from verifier.bundle import Bundle, Item
 from verifier.checkpoints import Opened, open_checkpoint
 from verifier.errors import BundleMalformed, EvidenceIncomplete, EvidenceRefuted
 from verifier.evidence_build import AnchorFinder, build
-from verifier.key_history import find_doubt, introductions, require_whole_walk
-from verifier.product import require_about
+from verifier.key_history import find_doubts, introductions, require_whole_walk
+from verifier.product import Told, require_about
 from verifier.statements import (
     KEY_KINDS,
     Judged,
@@ -46,7 +47,9 @@ from verifier.verdict import Check, Report, ReportBuilder
 
 __all__ = ["AnchorFinder", "build", "verify"]
 
-_TAIL_ONLY = "The newest entry that the file holds: it is there for the key history alone, and its statement is not shown."
+_TAIL_ONLY = (
+    "The newest entry in the file: it is there for the key history alone, its statement is not shown."
+)
 
 
 def verify(raw: bytes, trust: Trust, *, expected_subject: str | None = None) -> Report:
@@ -183,7 +186,7 @@ def _check_genesis(case: _Case) -> bool:
             Check(
                 "genesis",
                 "unknown",
-                f"Nobody pinned the first entry of {case.bundle.origin}: this may be another ledger by that name.",
+                f"No first entry of {case.bundle.origin} is pinned: it may be another ledger by that name.",
                 "genesis.unpinned",
             )
         )
@@ -240,7 +243,7 @@ def _check_statements(case: _Case) -> None:
     case.registry = registry
     report.ok(
         "key-history",
-        f"All {len(case.signers)} statements about keys are here, from the ledger's first entry to its newest:"
+        f"All {len(case.signers)} statements about keys are here, from the ledger's first entry on:"
         " none was left out.",
     )
     if case.judged and not faults:
@@ -290,13 +293,19 @@ def _check_subject(case: _Case, expected_subject: str | None) -> None:
     else:
         report.not_checked(f"Whether the product in your hand is the one this file is about: {subject}.")
     try:
-        count = require_about(subject, case.events)
+        require_about(subject, [_told(item) for item in case.events])
     except Fault as fault:
         report.fault("subject", fault)
         return
     report.ok(
-        "subject", f"All {count} events are valid EPCIS 2.0, and about {subject} or what it was packed in."
+        "subject",
+        f"All {len(case.events)} events are valid EPCIS 2.0, and about {subject} or what it was packed in.",
     )
+
+
+def _told(item: Item) -> Told:
+    statement = envelope.parse(item.statement or b"")
+    return Told(item.seq, statement.typ, statement.payload)
 
 
 def _check_anchors(case: _Case) -> None:
@@ -341,13 +350,13 @@ def _check_times(case: _Case, times: AnchorTimes) -> None:
         try:
             require_time_bounds(item.entry, times.find_covering(item.seq))
         except Fault as fault:
-            report.add(Check("times", "suspect", fault.detail, fault.code, item.seq))
+            report.suspect("times", fault, seq=item.seq)
     if not late and case.events:
         newest = max(anchor.gen_time for anchor in case.anchors)
         report.ok(
             "anchors",
-            f"Every event was time-stamped by an authority that you pinned; all of them existed by {newest:%Y-%m-%d}"
-            f" {newest:%H:%M:%S} UTC.",
+            "Every event was time-stamped by an authority that you pinned; all of them existed by"
+            f" {newest:%Y-%m-%d %H:%M:%S} UTC.",
         )
     elif late and len(case.anchors) == case.anchor_count:
         report.add(
@@ -366,20 +375,17 @@ def _check_doubts(case: _Case) -> None:
     """What became known later about the keys that signed?"""
     if case.registry is None:
         return
-    brought = introductions(case.registry, case.signers)
-    times = AnchorTimes(case.anchors)
-    doubts = 0
+    doubts = find_doubts(case.registry, introductions(case.registry, case.signers), AnchorTimes(case.anchors))
+    found = 0
     for item in case.events:
         judged = case.judged.get(item.seq)
-        if judged is None:
-            continue
-        doubt = find_doubt(judged.key.kid, item.seq, case.registry, brought, times)
-        if doubt is not None:
-            doubts += 1
-            case.report.add(Check("key-state", "suspect", doubt.detail, doubt.code, item.seq))
-    if not doubts and case.judged:
+        doubt = doubts.get(judged.key.kid) if judged else None
+        if doubt is not None and item.seq >= doubt.since_seq:
+            found += 1
+            case.report.suspect("key-state", doubt.fault(item.seq), seq=item.seq)
+    if not found and case.judged:
         case.report.ok(
-            "key-state", "No key that signed was lost to somebody else before its signatures were dated."
+            "key-state", "None of the keys that signed is known to have been in other hands by then."
         )
 
 
@@ -418,7 +424,7 @@ def _add_limits(case: _Case) -> None:
         "Whether what the parties signed is true: a signature proves who said it, not that it is so."
     )
     report.not_checked(
-        "Whether the ledger holds more about this product: a file can prove what is in it, not that nothing is missing."
+        "Whether the ledger holds more about this product: a file proves what is in it, not that it is all."
     )
     report.not_checked(
         f"Anything that happened after the newest entry in the file, {newest:%Y-%m-%d %H:%M:%S} UTC."

@@ -14,28 +14,22 @@ from keys import envelope
 from ledger import checkpoint as checkpoints
 from ledger import entry as entries
 from ledger import tiles
-from traceability.history import History
+from traceability.history import History, HistoryItem, HistoryReader
+from traceability.history import history as find_history
 from verifier import bundle as bundles
 from verifier.bundle import Bundle, Consistency, Item
 from verifier.errors import NoEvidence
+from verifier.product import Packing, is_packing
 from verifier.statements import KEY_KINDS
 
 TILES_CACHED_MAX = 4096  # of 8 KiB each
 
 
-class EvidenceReader(Protocol):
-    """What building reads: a store, or anything else that holds a ledger."""
+class EvidenceReader(HistoryReader, Protocol):
+    """What building reads: a store, or anything else that holds a ledger and its index."""
 
     def read_checkpoint(self) -> bytes:
         """The newest signed note."""
-        ...
-
-    def read_entry(self, seq: int) -> bytes:
-        """Raises NotInLog beyond the head."""
-        ...
-
-    def read_statement(self, seq: int) -> bytes | None:
-        """None if erased."""
         ...
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
@@ -65,7 +59,7 @@ def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: Hist
         raise NoEvidence("evidence.none", f"the ledger holds no event about {epc}")
     if history.truncated:
         raise NoEvidence("evidence.too-long", f"{epc} has more events than one bundle may hold")
-    shown = {item.seq for item in history.items}
+    shown = {item.seq for item in history.items} | _find_packing(reader, epc, history)
     shown |= {seq for seq in map(anchors.find_anchor_covering, sorted(shown)) if seq is not None}
     # Read last: it then covers every entry that was found above.
     note = reader.read_checkpoint()
@@ -90,6 +84,36 @@ def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: Hist
         Consistency(old, tuple(tiles.consistency_path(cached, old, size))) for old in sorted(anchored_sizes)
     )
     return bundles.render(Bundle(epc, checkpoint.origin, note, tuple(items), consistency))
+
+
+def _find_packing(reader: EvidenceReader, epc: str, history: History) -> set[int]:
+    """Where the things around the product were packed, if that was before the product was in them.
+
+    The events of a pallet concern a pack because the pack's case stands on it;
+    the case may have been put there before the pack was put into the case.
+    """
+    packing = Packing()
+    found: set[int] = set()
+    for item in history.items:
+        for child, parent in zip((epc, *item.via), item.via, strict=False):
+            if packing.parent_of(child) != parent:
+                event = _find_last_packing(reader, child, parent, before=item.seq)
+                if event is not None:
+                    found.add(event.seq)
+                    packing.follow(event.seq, event.event)
+        packing.follow(item.seq, item.event)
+    return found
+
+
+def _find_last_packing(reader: EvidenceReader, child: str, parent: str, *, before: int) -> HistoryItem | None:
+    own = find_history(reader, child, through_aggregation=False, limit=bundles.ENTRIES_MAX)
+    last = None
+    for item in own.items:
+        if item.seq >= before:
+            break
+        if is_packing(item.event) and item.event.parent is not None and item.event.parent.name == parent:
+            last = item
+    return last
 
 
 def _walk_keys(reader: EvidenceReader, tail: int) -> set[int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from keys.registry import KeyRecord, Registry
 from ledger.entry import Entry
 from verifier.anchors import AnchorTimes
-from verifier.errors import EvidenceIncomplete, EvidenceRefuted
+from verifier.errors import EvidenceDoubtful, EvidenceIncomplete, EvidenceRefuted
 from verifier.statements import KEY_KINDS
 
 
@@ -79,14 +79,6 @@ def introductions(registry: Registry, signers: Mapping[int, str]) -> dict[str, I
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why what a key signed is suspect."""
-
-    code: str
-    detail: str
-
-
 def is_compromised(record: KeyRecord) -> bool:
     """Whether some of what a key signed, while it was active, is doubtful.
 
@@ -98,39 +90,42 @@ def is_compromised(record: KeyRecord) -> bool:
     return record.invalid_since is not None or record.reason == "compromised"
 
 
-def find_doubt(
-    kid: str,
-    seq: int,
-    registry: Registry,
-    brought: Mapping[str, Introduction],
-    times: AnchorTimes,
-) -> Doubt | None:
-    """Why the signature of this key at this position is suspect, by what became known later.
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """From which position on what a key signed is suspect, and why."""
+
+    since_seq: int
+    reason: str
+
+    def fault(self, seq: int) -> EvidenceDoubtful:
+        """The doubt about one entry."""
+        return EvidenceDoubtful("key.compromised", f"Entry {seq}: {self.reason}")
+
+
+def find_doubts(
+    registry: Registry, brought: Mapping[str, Introduction], times: AnchorTimes
+) -> dict[str, Doubt]:
+    """The keys whose signatures are suspect from some position on, by what became known later.
 
     A key that was revoked as compromised is believed only for what an outside
-    clock had seen before: the thief can write anything, but not earlier. The
-    same holds for the key that registered this one, and so on up.
-    Cost: one step per key on the way to the registrar.
+    clock had seen before: a thief can write anything, but not earlier. What a
+    doubtful signature registered is doubtful altogether, and so on down.
+    Linear in the keys.
     """
-    seen: set[str] = set()
-    signed = "signed"
-    while kid not in seen:
-        seen.add(kid)
-        record = registry.keys.get(kid)
-        if record is None:
-            return None  # unknown keys are reported elsewhere, and worse
-        if is_compromised(record):
-            start = record.invalid_since
-            covering = times.find_covering(seq)
-            since = "at an unknown time" if start is None else f"by {start:%Y-%m-%d %H:%M:%S} UTC"
-            if start is None or covering is None or covering.gen_time >= start:
-                return Doubt(
-                    "key.compromised",
-                    f"entry {seq} was {signed} by a key of {record.party} that was lost {since}, and no"
-                    " outside time-stamp shows that it was written before",
-                )
+    doubts: dict[str, Doubt] = {}
+    # In the order of registration: whoever registered a key was on the ledger before it.
+    for kid, record in sorted(registry.keys.items(), key=lambda item: item[1].registered_seq):
+        name = registry.parties[record.party].name
         introduction = brought.get(kid)
-        if introduction is None:
-            return None
-        kid, seq, signed = introduction.signer, introduction.seq, "brought onto the ledger"
-    return None
+        above = doubts.get(introduction.signer) if introduction and introduction.signer != kid else None
+        if introduction and above and introduction.seq >= above.since_seq:
+            doubts[kid] = Doubt(0, f"the key of {name} was itself brought in by a doubtful signature")
+        elif is_compromised(record):
+            start = record.invalid_since
+            when = "at an unknown time" if start is None else f"by {start:%Y-%m-%d %H:%M:%S} UTC"
+            doubts[kid] = Doubt(
+                0 if start is None else times.size_before(start),
+                f"the key of {name} that signed it fell into other hands {when}, and no outside time-stamp"
+                " shows that the entry is older",
+            )
+    return doubts

@@ -24,7 +24,7 @@ EXIT_TOO_FRESH = 4
 EXIT_FORK = 5
 EXIT_INTERRUPTED = 130
 
-FORK_CODE = "checkpoint.fork"  # two signed claims of one log that cannot both be true
+FORK_CODE = "checkpoint.inconsistent"  # two signed claims of one log that cannot both be true
 
 
 class Verdict(Enum):
@@ -182,6 +182,10 @@ class ReportBuilder:
     def ok(self, name: str, detail: str) -> None:
         """Something was checked, and holds."""
         self.add(Check(name, "ok", detail))
+
+    def suspect(self, name: str, fault: Fault, *, seq: int | None = None) -> None:
+        """It verifies, and there is a reason not to rely on it."""
+        self.add(Check(name, "suspect", fault.detail, fault.code, seq, fault.pointer))
 
     def fault(self, name: str, fault: Fault, *, seq: int | None = None) -> None:
         """Something was checked, and this is what was found instead."""
