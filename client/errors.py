@@ -43,7 +43,14 @@ class OutboxFull(ClientError, NotYet):
 
 
 class OutboxStopped(ClientError, Refused):
-    """Stopped loudly, and only a person lifts it."""
+    """Stopped loudly, and only a person lifts it.
+
+    alarm_code  the code of what stopped it
+    """
+
+    def __init__(self, detail: str, alarm_code: str) -> None:
+        super().__init__("outbox.stopped", detail)
+        self.alarm_code = alarm_code
 
 
 class AnswerMalformed(ClientError, Malformed):

@@ -378,9 +378,7 @@ class Outbox:
         """Raise OutboxStopped while an alarm stands."""
         alarm = self.find_alarm()
         if alarm is not None:
-            raise OutboxStopped(
-                "outbox.stopped", f"stopped at {alarm.raised_at} by {alarm.code}: {alarm.detail}"
-            )
+            raise OutboxStopped(f"stopped at {alarm.raised_at} by {alarm.code}: {alarm.detail}", alarm.code)
 
     def lift_alarms(self) -> int:
         """A person has looked: the queue may run again; how many alarms stood. Evidence stays."""

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from client import merkle
 from client.errors import ReceiptMalformed, ReceiptRefuted, ReceiptUnverifiable
-from keys import note
+from keys import envelope, note
 from keys.errors import Fault, Malformed, Refuted, Unverifiable
 
 PROOF_HEADER = b"c2sp.org/tlog-proof@v1"
@@ -64,6 +64,21 @@ class Receipt:
 
     entry: Entry
     checkpoint: SeenCheckpoint
+
+    @property
+    def seq(self) -> int:
+        """The statement's position in the log."""
+        return self.entry.seq
+
+    @property
+    def tree_size(self) -> int:
+        """How many entries the checkpoint covers."""
+        return self.checkpoint.tree_size
+
+    @property
+    def root_hash(self) -> bytes:
+        """The root that the checkpoint signs."""
+        return self.checkpoint.root_hash
 
 
 def kind_of_typ(typ: str) -> str:
@@ -220,6 +235,16 @@ class ReceiptChecker:
                 "receipt.kind", f"the statement is of kind {kind!r}, the entry says {entry.kind!r}"
             )
         return Receipt(entry=entry, checkpoint=checkpoint)
+
+
+def verify_receipt(
+    raw: bytes, *, statement: bytes, origin: str, verifiers: Sequence[note.NoteVerifier]
+) -> Receipt:
+    """Check one receipt for one statement, both as exact bytes; raises as ReceiptChecker.check() does."""
+    parsed = envelope.parse(statement)
+    return ReceiptChecker(verifiers, origin).check(
+        raw, statement_digest=parsed.digest, kind=kind_of_typ(parsed.typ)
+    )
 
 
 def parse_log_keys(vkeys: Sequence[str]) -> tuple[note.NoteVerifier, ...]:

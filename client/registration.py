@@ -9,15 +9,81 @@ about a statement that every ledger refuses.
 
 from __future__ import annotations
 
-from client.errors import AnswerMalformed, LedgerUnreachable
-from client.http import LedgerDoor
-from client.receipts import Entry, ReceiptChecker, parse_entry
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from client.errors import AnswerMalformed, LedgerUnreachable, RequestRefused
+from client.http import LedgerDoor, Patience
+from client.receipts import Entry, Receipt, ReceiptChecker, parse_entry
 from keys import envelope
 from keys.errors import Fault
 from keys.registry import Registry
 
-KEY_ENTRIES_MAX = 10_000  # two requests for each; beyond that, give the digest yourself
+KEY_ENTRIES_MAX = 10_000  # two requests for each
 _KEY_KINDS = ("genesis", "key")
+# A published checkpoint is up to a second old, so our own statement of just now may be missing in it.
+SETTLING_S = 1.2
+ATTEMPTS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A key statement that stands on the ledger."""
+
+    seq: int
+    statement: bytes | None  # None: it stood there before we came
+    receipt_bytes: bytes | None
+    receipt: Receipt | None  # None: not checked, for the log's key is not known to us
+
+
+def submit_key_statement(
+    door: LedgerDoor,
+    checker: ReceiptChecker | None,
+    origin: str,
+    *,
+    find_recorded: Callable[[Registry], int | None],
+    make: Callable[[Registry], bytes],
+    patience: Patience,
+    on_wait: Callable[[LedgerUnreachable, float], None] = lambda _fault, _wait_s: None,
+) -> Recorded:
+    """Bring one key statement onto the ledger, once.
+
+    find_recorded  the position where it stands already, if it does: after an answer that got lost, the
+                   second attempt finds its first one here instead of registering twice
+    make           the statement that follows from this state of the registry
+
+    Raises RequestRefused, LedgerUnreachable, AnswerMalformed, and what the checker raises.
+    """
+    refusal: RequestRefused | None = None
+    for attempt in range(ATTEMPTS_MAX):
+        if attempt:
+            patience.sleep(SETTLING_S)
+        registry = patience.call(lambda: read_registry(door, checker, origin), on_wait)
+        seq = find_recorded(registry)
+        if seq is not None:
+            return Recorded(seq, None, None, None)
+        statement = make(registry)
+        try:
+            # The same bytes each time: if only the first answer got lost, the ledger knows them.
+            answer = patience.call(lambda raw=statement: door.register(raw), on_wait)  # type: ignore[misc]
+        except RequestRefused as e:
+            # Something about this party was recorded after the checkpoint we read: perhaps our own statement.
+            if e.code not in ("key.previous", "key.registered") and not any(
+                fault.code in ("key.previous", "key.registered") for fault in e.faults
+            ):
+                raise
+            refusal = e
+            continue
+        result = answer.results[0]
+        receipt = None
+        if checker is not None:
+            if result.receipt is None:
+                raise AnswerMalformed("answer.receipt", "the ledger gave no receipt")
+            digest = envelope.parse(statement).digest
+            receipt = checker.check(result.receipt, statement_digest=digest, kind="key")
+        return Recorded(result.seq, statement, result.receipt, receipt)
+    assert refusal is not None
+    raise refusal
 
 
 def read_registry(door: LedgerDoor, checker: ReceiptChecker | None, origin: str) -> Registry:
@@ -40,7 +106,7 @@ def read_registry(door: LedgerDoor, checker: ReceiptChecker | None, origin: str)
             break
         if len(found) >= KEY_ENTRIES_MAX:
             raise AnswerMalformed(
-                "ledger.keys", f"more than {KEY_ENTRIES_MAX} key entries: give --previous yourself"
+                "ledger.keys", f"more than {KEY_ENTRIES_MAX} key entries: too many to walk through"
             )
         seq = entry.keys_seq  # parse_entry() made sure that it is smaller
     try:

@@ -51,6 +51,8 @@ class Summary:
     receipted: int = 0
     duplicates: int = 0  # of those, how many the ledger held before
     refused: int = 0
+    seq_first: int | None = None  # the lowest and highest position of this run's receipts
+    seq_last: int | None = None
     tree_size: int | None = None
     growth_unproved: str | None = None  # why the ledger's growth could not be proved this time
     ended_by: ClientError | None = None  # None: everything that waited was dealt with
@@ -180,6 +182,10 @@ class Sender:
             bad = e
         self._outbox.settle(settled, list(seen.values()))
         summary.receipted += len(settled)
+        for one in settled:
+            seq = one.receipt.seq
+            summary.seq_first = seq if summary.seq_first is None else min(seq, summary.seq_first)
+            summary.seq_last = seq if summary.seq_last is None else max(seq, summary.seq_last)
         for waiting, fault in unseen:
             self._aside(waiting, [fault], summary)
         if seen:
