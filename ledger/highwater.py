@@ -76,7 +76,7 @@ class HighWater:
         with self._guard:
             serial, mark = self._read()
             if mark is not None and mark.origin == origin and mark.tree_size >= tree_size:
-                return
+                return self._sync_waiting()
             anchored = (mark.anchored_size, mark.anchored_root) if mark is not None else (0, b"")
             self._write(serial + 1, Mark(origin, tree_size, root_hash, checkpoint, *anchored))
 
@@ -97,14 +97,7 @@ class HighWater:
     def sync_if_due(self) -> None:
         """Bring a waiting mark to the disk: for whoever runs while nothing is appended."""
         with self._guard:
-            if not self._is_dirty or not self._is_sync_due():
-                return
-            with suppress(FileNotFoundError):  # taken away: the next write makes a new one
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    self._sync(descriptor)
-                finally:
-                    os.close(descriptor)
+            self._sync_waiting()
 
     def _read(self) -> tuple[int, Mark | None]:
         """The newest slot that can be read, with its serial; (0, None) where nothing was ever written."""
@@ -136,6 +129,16 @@ class HighWater:
         if is_new:
             # The name must outlive a power cut as well, or a missing file stops the next start.
             _sync_folder(self.path.parent)
+
+    def _sync_waiting(self) -> None:
+        if not self._is_dirty or not self._is_sync_due():
+            return
+        with suppress(FileNotFoundError):  # taken away: the next write makes a new one
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._sync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def _is_sync_due(self) -> bool:
         return self._synced_at is None or self._monotonic() - self._synced_at >= SYNC_INTERVAL_S
