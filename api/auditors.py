@@ -1,0 +1,200 @@
+"""Step 9 of 9, seen from the server: what an auditor or a product's buyer takes home to check alone.
+
+GET /statements/<seq>                 one statement, as it was signed
+GET /statements?start=&end=           many, one a line; an empty line is one that is not shown
+GET /entries/<seq>                    one entry's canonical bytes
+GET /proof/inclusion?index=&size=     a path to the root of any past size
+GET /proof/consistency?old=&new=      proof that one size continues another
+GET /history?epc=                     what the ledger holds about one product
+GET /evidence?epc=                    the same as one file that anyone can verify offline
+GET /trust                            this server's public keys, which you should have from elsewhere
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response
+
+from api import headers
+from api.errors import NothingHere, RequestMalformed
+from api.packs import Packs, file_name
+from api.reading import Reading
+from api.requests import JOSE, JWS_LINES, parse_integer, read_arguments, require_integer, require_text
+from api.services import Services
+from keys import base64url, envelope
+from ledger import entry as entry_format
+from ledger import tiles
+from traceability.history import History
+
+JSON = "application/json"
+EVIDENCE = "application/vnd.tallystick.evidence+json"
+EPC_LENGTH_MAX = 512
+TRUST_WARNING = (
+    "These are this server's own words about itself. Whoever could forge the ledger could forge this answer:"
+    " compare it with what the operator published elsewhere before you pin it."
+)
+HISTORY_NOTE = (
+    "What the ledger's index holds, not yet verified. GET /evidence gives the same with proofs; that nothing"
+    " was"
+    " left out is not proved by either."
+)
+
+
+def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
+    auditors = Blueprint("auditors", __name__)
+    limits = services.limits
+
+    @auditors.get("/statements/<seq>")
+    def statement(seq: str) -> Response:
+        read_arguments()
+        raw = reading.statement(parse_integer(seq, "seq"), None)
+        # Not to be kept by caches: a statement can be erased, and a policy can change.
+        return Response(raw, content_type=JOSE)
+
+    @auditors.get("/statements")
+    def statements() -> Response:
+        arguments = read_arguments("start", "end")
+        start, end = _range(require_integer(arguments, "start"), require_integer(arguments, "end"))
+        end = min(end, reading.head().tree_size, start + limits.statements_page_max)
+        lines: list[bytes] = []
+        size = 0
+        for raw in services.reader.read_statements(start, end) if start < end else ():
+            line = raw if raw is not None and reading.may_read(raw, None) else b""
+            size += len(line) + 1
+            if lines and size > limits.statements_page_size_max:
+                break
+            lines.append(line)
+        return Response(b"".join(line + b"\n" for line in lines), content_type=JWS_LINES)
+
+    @auditors.get("/entries/<seq>")
+    def entry(seq: str) -> Response:
+        read_arguments()
+        return _immutable_json(reading.entry(parse_integer(seq, "seq")))
+
+    @auditors.get("/proof/inclusion")
+    def inclusion() -> Response:
+        arguments = read_arguments("index", "size")
+        index, size = require_integer(arguments, "index"), require_integer(arguments, "size")
+        if index >= size:
+            raise RequestMalformed("proof.index", f"a tree of {size} entries has no index {index}", "/index")
+        _require_size(size, "size")
+        path = tiles.inclusion_path(services.reader, index, size)
+        leaf_hash = entry_format.leaf_hash(reading.entry(index))
+        return _immutable_json(
+            orjson.dumps(
+                {
+                    "index": index,
+                    "size": size,
+                    "leaf_hash": _base64(leaf_hash),
+                    "path": [_base64(sibling) for sibling in path],
+                    "root_hash": _base64(tiles.root_at(services.reader, size)),
+                }
+            )
+        )
+
+    @auditors.get("/proof/consistency")
+    def consistency() -> Response:
+        arguments = read_arguments("old", "new")
+        old, new = require_integer(arguments, "old"), require_integer(arguments, "new")
+        if not 0 < old <= new:
+            raise RequestMalformed(
+                "proof.sizes",
+                f"nothing is proved from {old} entries to {new}: old must be at least 1 and at most new",
+                "/old",
+            )
+        _require_size(new, "new")
+        path = tiles.consistency_path(services.reader, old, new)
+        return _immutable_json(
+            orjson.dumps(
+                {
+                    "old": old,
+                    "new": new,
+                    "path": [_base64(node) for node in path],
+                    "old_root_hash": _base64(tiles.root_at(services.reader, old)),
+                    "new_root_hash": _base64(tiles.root_at(services.reader, new)),
+                }
+            )
+        )
+
+    @auditors.get("/history")
+    def show_history() -> Response:
+        epc = packs.canonical(_epc(require_text(read_arguments("epc"), "epc")))
+        found = packs.history(epc)
+        return Response(orjson.dumps(_history(epc, found)), content_type=JSON)
+
+    @auditors.get("/evidence")
+    def evidence() -> Response:
+        epc = packs.canonical(_epc(require_text(read_arguments("epc"), "epc")))
+        bundle = packs.evidence(epc)
+        response = Response(bundle, content_type=EVIDENCE)
+        response.headers["Content-Disposition"] = f'attachment; filename="{file_name(epc)}"'
+        return response
+
+    @auditors.get("/trust")
+    def trust() -> Response:
+        read_arguments()
+        return Response(orjson.dumps(_trust(services)), content_type=JSON)
+
+    def _require_size(size: int, name: str) -> None:
+        tree_size = reading.head().tree_size
+        if size > tree_size:
+            raise NothingHere("proof.size", f"{name} is {size}; the log has {tree_size} entries")
+
+    return auditors
+
+
+def _range(start: int, end: int) -> tuple[int, int]:
+    if start > end:
+        raise RequestMalformed("http.argument.range", f"start is {start} and end is {end}", "/start")
+    return start, end
+
+
+def _epc(text: str) -> str:
+    if len(text) > EPC_LENGTH_MAX:
+        raise RequestMalformed(
+            "http.argument.length", f"epc has {len(text)} characters; at most {EPC_LENGTH_MAX}", "/epc"
+        )
+    return text
+
+
+def _immutable_json(body: bytes) -> Response:
+    response = Response(body, content_type=JSON)
+    response.headers["Cache-Control"] = headers.IMMUTABLE
+    return response
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _history(epc: str, found: History) -> dict[str, Any]:
+    return {
+        "epc": epc,
+        "note": HISTORY_NOTE,
+        "truncated": found.truncated,
+        "events": [
+            {
+                "seq": item.seq,
+                "ordinal": item.ordinal,
+                "via": list(item.via),
+                "recorded_at": entry_format.render_time(entry_format.parse(item.entry).recorded_at),
+                "statement": base64url.encode(entry_format.parse(item.entry).statement),
+                "event": orjson.Fragment(envelope.parse(item.statement_bytes).payload),
+            }
+            for item in found.items
+        ],
+    }
+
+
+def _trust(services: Services) -> dict[str, Any]:
+    trust = services.trust
+    return {
+        "warning": TRUST_WARNING,
+        "origin": services.origin,
+        "genesis_leaf_hash": None if trust.genesis is None else _base64(trust.genesis.leaf_hash),
+        "log_keys": [verifier.vkey for verifier in trust.log_verifiers(services.origin)],
+        "files": dict(services.trust_files),
+    }

@@ -1,0 +1,159 @@
+"""Step 9 of 9, seen from a phone: the page behind the code on a pack.
+
+    GET /                                        look up a pack by hand
+    GET /find?gtin=&serial=                      from the form to the pack's own address
+    GET /01/<gtin>[/10/<lot>]/21/<serial>        the pack's GS1 Digital Link
+    GET /01/<gtin>[/10/<lot>]                    a code that names no single pack
+
+Errors on these paths are pages too: whoever holds a pack has no use for a problem detail.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, render_template, request
+from markupsafe import Markup
+
+from api import headers, notices, story
+from api.errors import NothingHere, Withheld
+from api.journey import signer_of, steps_of
+from api.notices import Notice
+from api.packs import Examined, Packs, file_name
+from api.problems import BAD_REQUEST, NOT_FOUND, OK, SEE_OTHER, SERVICE_UNAVAILABLE, status_of
+from api.services import Services
+from api.story import Pack
+from keys.errors import Fault, Malformed, NotYet
+from traceability.consumer import product_facts
+from traceability.gs1 import parse_digital_link
+from verifier.errors import NoEvidence
+
+PAGES = Path(__file__).with_name("pages")
+HTML = "text/html; charset=utf-8"
+TYPED_LENGTH_MAX = 64  # of a number typed into the form: 14 digits and 20 characters, with blanks
+
+
+def blueprint(services: Services, packs: Packs) -> Blueprint:
+    consumers = Blueprint("consumers", __name__)
+    # Ours, from beside this file, and the one thing in a page that is not escaped.
+    style = Markup((PAGES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
+    icon = (PAGES / "icon.svg").read_bytes()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = headers.page_policy(f"sha256-{digest}")
+
+    def page(template: str, status: int, *, title: str, **values: object) -> Response:
+        body = render_template(template, title=title, style=style, origin=services.origin, **values)
+        response = Response(body, status=status, content_type=HTML)
+        response.headers["Content-Security-Policy"] = policy
+        return response
+
+    def notice(shown: Notice, status: int, gtin: str = "", serial: str = "") -> Response:
+        return page(
+            "notice.html",
+            status,
+            title=shown.headline,
+            notice=shown,
+            form_title="Try again",
+            gtin=gtin,
+            serial=serial,
+        )
+
+    @consumers.get("/")
+    def landing() -> Response:
+        return page(
+            "landing.html", OK, title="Look up a pack", form_title="Look up a pack", gtin="", serial=""
+        )
+
+    @consumers.get("/icon.svg")
+    def show_icon() -> Response:
+        response = Response(icon, content_type="image/svg+xml")
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+    @consumers.get("/find")
+    def find() -> Response:
+        gtin = "".join(request.args.get("gtin", "")[:TYPED_LENGTH_MAX].split())
+        serial = request.args.get("serial", "")[:TYPED_LENGTH_MAX].strip()
+        # What is printed on the pack is often typed with it: (01)…, PC: …, (21)…, SN: …
+        gtin = _without(gtin, "(01)", "PC:", "PC", "GTIN:", "GTIN")
+        serial = _without(serial, "(21)", "SN:", "S/N:", "SN ", "S/N ")
+        try:
+            link = parse_digital_link(_link(gtin, serial), short_gtin=True)
+        except Malformed as fault:
+            return notice(_malformed(fault), BAD_REQUEST, gtin, serial)
+        response = Response(status=SEE_OTHER)
+        response.headers["Location"] = _path(link.key[1], link.qualifiers[-1][1])
+        return response
+
+    @consumers.get("/01/<gtin>")
+    @consumers.get("/01/<gtin>/10/<lot>")
+    def product(gtin: str, lot: str = "") -> Response:
+        try:
+            link = parse_digital_link(f"{services.base_url}/01/{quote(gtin, safe='')}", short_gtin=True)
+        except Malformed as fault:
+            return notice(_malformed(fault), BAD_REQUEST, gtin[:TYPED_LENGTH_MAX])
+        return notice(notices.product_only(link.key[1]), NOT_FOUND, link.key[1])
+
+    @consumers.get("/01/<gtin>/21/<path:serial>")
+    @consumers.get("/01/<gtin>/10/<lot>/21/<path:serial>")
+    def pack(gtin: str, serial: str, lot: str = "") -> Response:
+        try:
+            epc = packs.canonical(_link(gtin, serial, lot))
+        except Malformed as fault:
+            return notice(_malformed(fault), BAD_REQUEST, gtin[:TYPED_LENGTH_MAX], serial[:TYPED_LENGTH_MAX])
+        gtin14 = parse_digital_link(epc).key[1]
+        try:
+            examined = packs.examine(epc)
+        except NothingHere:
+            return notice(notices.unknown(gtin14, serial), NOT_FOUND, gtin14, serial)
+        except Withheld as fault:
+            return notice(notices.withheld(gtin14, serial), status_of(fault), gtin14, serial)
+        except NoEvidence:
+            return notice(notices.too_long(gtin14, serial), OK, gtin14, serial)
+        except NotYet:
+            return notice(notices.unavailable(), SERVICE_UNAVAILABLE, gtin14, serial)
+        told = story.tell(
+            _pack(examined),
+            now=services.clock(),
+            steps_max=services.limits.timeline_items_max,
+            evidence_path="/evidence?" + urlencode({"epc": epc}),
+            evidence_name=file_name(epc),
+        )
+        return page("pack.html", OK, title=told.headline, page=told)
+
+    return consumers
+
+
+def _pack(examined: Examined) -> Pack:
+    found = examined.history
+    return Pack(
+        facts=product_facts(found),
+        signers={item.seq: signer_of(item.statement_bytes, examined.registry) for item in found.items},
+        erased=found.withheld,
+        steps=steps_of(found.items, examined.registry),
+        report=examined.report,
+    )
+
+
+def _link(gtin: str, serial: str, lot: str = "") -> str:
+    """The pack's Digital Link, its parts percent-encoded: whatever was typed stays one part."""
+    middle = f"/10/{quote(lot, safe='')}" if lot else ""
+    return f"https://id.gs1.org/01/{quote(gtin, safe='')}{middle}/21/{quote(serial, safe='')}"
+
+
+def _path(gtin: str, serial: str) -> str:
+    return f"/01/{gtin}/21/{quote(serial, safe='')}"
+
+
+def _without(text: str, *prefixes: str) -> str:
+    for prefix in prefixes:
+        if text.upper().startswith(prefix):
+            return text[len(prefix) :].strip()
+    return text
+
+
+def _malformed(fault: Fault) -> Notice:
+    return notices.malformed(fault.detail, check_digit=fault.code == "gs1.check-digit")

@@ -1,0 +1,92 @@
+"""ApiError
+├─ RequestMalformed      the request itself cannot be read: a header, an argument, a torn body
+├─ RequestTooLarge       more bytes or more lines than one request may bring
+├─ MediaTypeNotTaken     the body is of a kind that this door does not read
+├─ MethodNotTaken        the path is right and the method is not
+├─ NothingHere           no such path, no such tile, no such entry
+├─ Erased                it was here, and its content was erased in the logged way
+├─ Withheld              it is here, and this caller may not read it
+├─ StatementsRefused     statements were judged and not all of them may stand: one fault a line
+└─ Unexpected            our own mistake: told apart by an incident number, and by nothing else
+
+What may go wrong at the door itself. Which status each becomes is known to api.problems alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from keys.errors import Fault, Malformed, Refused, Unverifiable
+
+
+class ApiError(Fault):
+    """Anything that the door raises on purpose."""
+
+
+class RequestMalformed(ApiError, Malformed):
+    """Nothing behind the door has seen this request."""
+
+
+class RequestTooLarge(ApiError, Refused):
+    """Send less at once."""
+
+
+class MediaTypeNotTaken(ApiError, Refused):
+    """taken: the media types that would have been read here."""
+
+    def __init__(self, code: str, detail: str, taken: Sequence[str] = ()) -> None:
+        super().__init__(code, detail)
+        self.taken = tuple(taken)
+
+
+class MethodNotTaken(ApiError, Refused):
+    """allowed: the methods that this path answers."""
+
+    def __init__(self, detail: str, allowed: Sequence[str]) -> None:
+        super().__init__("http.method", detail)
+        self.allowed = tuple(sorted(allowed))
+
+
+class NothingHere(ApiError, Unverifiable):
+    """Asking again later may help, for a log only grows."""
+
+
+class Erased(ApiError, Unverifiable):
+    """Asking again will not help."""
+
+
+class Withheld(ApiError, Refused):
+    """The ledger's policy does not open this payload to this caller."""
+
+
+class Unexpected(ApiError):
+    """incident: the number under which the log tells what happened."""
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(
+            "server.unexpected",
+            f"this server made a mistake; its operator finds it in the log under {incident}",
+        )
+        self.incident = incident
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """One reason why one line of a request was not accepted. line counts from 0."""
+
+    line: int
+    fault: Fault
+
+
+class StatementsRefused(ApiError, Refused):
+    """Nothing of the request was appended."""
+
+    def __init__(self, faults: Sequence[LineFault]) -> None:
+        lines = len({fault.line for fault in faults})
+        super().__init__(
+            "statements.refused",
+            f"{lines} {'line was' if lines == 1 else 'lines were'} refused, so nothing of this request was"
+            " appended; see faults",
+        )
+        self.faults = tuple(faults)

@@ -1,0 +1,57 @@
+"""Step 2 of 9, on the way back: what every response tells a browser not to do.
+
+No script runs, nothing is fetched from elsewhere, nothing is framed, no cookie is ever set, and no
+address is passed on to the next site: a pack's address holds its serial number.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+# A log's resources never change under one path. A year is the longest that caches are asked to keep.
+IMMUTABLE = "public, max-age=31536000, immutable"
+# The checkpoint moves every second: ask again each time.
+REVALIDATE = "no-cache"
+NEVER = "no-store"
+
+API_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
+    "X-Robots-Tag": "noindex, nofollow",
+    # A server adds its own name and version where none is given.
+    "Server": "tallystick",
+}
+
+TRANSPORT_MAX_AGE_S = 63_072_000  # two years
+
+
+def page_policy(style_hash: str) -> str:
+    """The policy of a page: the one style sheet with this hash, our icon, and forms to ourselves."""
+    return (
+        f"default-src 'none'; style-src '{style_hash}'; img-src 'self'; base-uri 'none'; form-action 'self';"
+        " frame-ancestors 'none'"
+    )
+
+
+def register(app: Flask, base_url: str) -> None:
+    """Put the headers on every response, errors included."""
+    secure = base_url.startswith("https://")
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        headers = response.headers
+        for name, value in _ALWAYS.items():
+            headers.setdefault(name, value)
+        headers.setdefault("Content-Security-Policy", API_POLICY)
+        headers.setdefault("Cache-Control", NEVER)
+        if secure:
+            headers.setdefault("Strict-Transport-Security", f"max-age={TRANSPORT_MAX_AGE_S}")
+        if request.method == "OPTIONS":
+            headers["Content-Length"] = "0"
+        return response

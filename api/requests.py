@@ -1,0 +1,156 @@
+"""Step 2 of 9: read what a request brings, exactly, or say what is wrong with it.
+
+Arguments are strict: an unknown or a repeated one is refused, for a misspelt `reciepts=true` that is
+silently ignored costs its sender a receipt. Bodies are read whole, within bounds, and compared with the
+length they announced: half a batch must never pass for a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flask import request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from api.errors import MediaTypeNotTaken, RequestMalformed, RequestTooLarge
+
+JOSE = "application/jose"
+JWS_LINES = "application/vnd.tallystick.jws-lines"
+
+ARGUMENT_LENGTH_MAX = 2048  # a Digital Link with every qualifier is under 300 characters
+INTEGER_DIGITS_MAX = 19  # positions are below 2**63
+
+
+def read_arguments(*names: str) -> dict[str, str]:
+    """The query's arguments, each of them known and given once.
+
+    Raises RequestMalformed, its pointer naming the argument.
+    """
+    found: dict[str, str] = {}
+    for name, values in request.args.lists():
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise RequestMalformed(
+                "http.argument.unknown", f"there is no argument {name[:80]!r} here; known: {known}"
+            )
+        if len(values) != 1:
+            raise RequestMalformed(
+                "http.argument.repeated", f"{name} is given {len(values)} times", f"/{name}"
+            )
+        if len(values[0]) > ARGUMENT_LENGTH_MAX:
+            raise RequestMalformed(
+                "http.argument.length",
+                f"{name} has {len(values[0])} characters; at most {ARGUMENT_LENGTH_MAX}",
+                f"/{name}",
+            )
+        found[name] = values[0]
+    return found
+
+
+def require_text(arguments: dict[str, str], name: str) -> str:
+    """One argument that must be there and not be empty."""
+    value = arguments.get(name, "")
+    if not value:
+        raise RequestMalformed("http.argument.missing", f"{name} is missing", f"/{name}")
+    return value
+
+
+def require_integer(arguments: dict[str, str], name: str) -> int:
+    """One argument that must be a whole number from 0, in plain decimal digits."""
+    return parse_integer(require_text(arguments, name), name)
+
+
+def parse_integer(text: str, name: str) -> int:
+    """Decimal digits without sign, space or leading zero: one number has one spelling, and one cache key."""
+    plain = text.isascii() and text.isdigit() and len(text) <= INTEGER_DIGITS_MAX
+    if not plain or (text[0] == "0" and text != "0"):
+        raise RequestMalformed(
+            "http.argument.integer",
+            f"{name} is {text[:40]!r}; it must be a whole number like 0 or 41",
+            f"/{name}",
+        )
+    return int(text)
+
+
+def read_flag(arguments: dict[str, str], name: str) -> bool:
+    """An argument that is true or false, and false where it is not given."""
+    value = arguments.get(name, "false")
+    if value not in ("true", "false"):
+        raise RequestMalformed(
+            "http.argument.flag", f"{name} is {value[:40]!r}; it must be true or false", f"/{name}"
+        )
+    return value == "true"
+
+
+def require_media_type(taken: Collection[str]) -> str:
+    """The body's media type, one of those taken here. Parameters such as charset are ignored."""
+    given = request.mimetype
+    if given not in taken:
+        what = f"a body of type {given[:80]!r}" if given else "a body without Content-Type"
+        raise MediaTypeNotTaken(
+            "http.media-type",
+            f"{what} is not read here; taken: {', '.join(sorted(taken))}",
+            tuple(sorted(taken)),
+        )
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding != "identity":
+        # A compressed body could be small at the door and anything behind it.
+        raise MediaTypeNotTaken(
+            "http.content-encoding", f"a body in {coding[:40]!r} coding is not read here; send it plain"
+        )
+    return given
+
+
+def read_body(size_max: int) -> bytes:
+    """The whole body, as long as it said it would be, and at most size_max bytes.
+
+    Raises RequestTooLarge before reading where the announced length is larger, and while
+    reading where none was announced; RequestMalformed for a torn or an empty body.
+    """
+    announced = request.content_length
+    if announced is not None and announced > size_max:
+        raise RequestTooLarge(
+            "http.body.size", f"the body has {announced} bytes; at most {size_max} are read here"
+        )
+    # One byte more than is taken: Werkzeug ends a longer body at its limit without a word, and a batch
+    # that was cut at a line's end would pass for a whole one.
+    request.max_content_length = size_max + 1
+    try:
+        body = request.get_data(cache=False)
+    except ClientDisconnected as error:
+        raise RequestMalformed(
+            "http.body.truncated", f"the body ended before the {announced} bytes that it announced"
+        ) from error
+    except RequestEntityTooLarge as error:
+        raise _too_large(size_max) from error
+    if len(body) > size_max:
+        raise _too_large(size_max)
+    # Servers that mark the end of input themselves hand over a torn body without a word.
+    if announced is not None and len(body) != announced:
+        raise RequestMalformed(
+            "http.body.truncated",
+            f"the body has {len(body)} bytes and announced {announced}: nothing of it was used",
+        )
+    if not body:
+        raise RequestMalformed("http.body.empty", "the body is empty")
+    return body
+
+
+def _too_large(size_max: int) -> RequestTooLarge:
+    return RequestTooLarge("http.body.size", f"the body is larger than the {size_max} bytes read here")
+
+
+def split_lines(body: bytes, lines_max: int) -> list[bytes]:
+    """The lines of a body, without their line feeds; a last one may be there or not.
+
+    Nothing is stripped: a digest is of exactly the bytes that stand in the line.
+    """
+    count = body.count(b"\n") + (not body.endswith(b"\n"))
+    if count > lines_max:
+        raise RequestTooLarge(
+            "http.body.lines", f"the body has {count} lines; at most {lines_max} are taken at once"
+        )
+    lines = body.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
