@@ -28,7 +28,8 @@ _NONCHARACTER = re.compile(
     + "]"
 )
 _SURROGATE_OR_NONCHARACTER = re.compile("[\ud800-\udfff" + _NONCHARACTER.pattern[1:])
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+# Possessive: a string that never ends must not be tried again from every one of its characters.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def loads(data: bytes, *, size_max: int, depth_max: int = 32) -> Any:
