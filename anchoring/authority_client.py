@@ -43,7 +43,10 @@ class HttpAuthority:
             raise AuthorityFailed(
                 "authority.timeout", f"{self.url} gave no whole answer within {self.timeout_s:g} s"
             ) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except AuthorityFailed:
+            raise
+        except Exception as error:
+            # A client has many ways to fail (names, sockets, TLS, HTTP); to a round they are one.
             detail = f"{self.url} cannot be reached: {type(error).__name__}: {error}"
             raise AuthorityFailed("authority.unreachable", detail[:300]) from error
 

@@ -83,6 +83,9 @@ class Policy:
     backoff_max_s: float = 3_600.0
     # Longer than any step outside may take: an authority's timeout, or an append to a busy ledger.
     lease_s: float = 120.0
+    # How far an authority's clock may be from ours. One that is further off would, to an auditor, prove
+    # that our entries lie about their time (verifier.anchors allows a minute).
+    clock_tolerance_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ class Rounds(RoundsReader):
 
     submit          appends a signed anchor statement and returns its seq; given the same bytes again, or
                     the same payload signed anew, it returns the first seq
-    read_published  the newest published checkpoint of our own ledger, a signed note
+    read_published  the newest published checkpoint of our own ledger, a signed note; b"" before the first
     read_others     published checkpoints of other logs kept or witnessed here, signed notes
     clock           aware UTC time; nothing else is asked for the time
     """
@@ -276,6 +279,8 @@ class Rounds(RoundsReader):
     def _find_due(self) -> str | None:
         """The text of the published checkpoint, if it is time to anchor it."""
         text = self._published_text()
+        if text is None:
+            return None
         size = checkpoints.parse_body(text).tree_size
         with self._reading() as connection:
             last = connection.execute(_NEWEST_FINISHED).one_or_none()
@@ -304,9 +309,12 @@ class Rounds(RoundsReader):
             return text
         return text if since >= _microseconds(policy.idle_interval_s) else None
 
-    def _published_text(self) -> str:
+    def _published_text(self) -> str | None:
         try:
-            text = note.parse(self._read_published()).text
+            raw = self._read_published()
+            if not raw:
+                return None
+            text = note.parse(raw).text
             origin = checkpoints.parse_body(text).origin
         except Fault as error:
             raise CheckpointRefused(
@@ -415,7 +423,7 @@ class Rounds(RoundsReader):
             with self._holding():  # renewed before each step outside, so that it cannot expire within one
                 pass
             try:
-                token = _ask(authority, bytes(open_.batch_root))
+                token = self._ask(authority, bytes(open_.batch_root))
             except AnchoringError as error:
                 errors.append(f"{authority.name}: {error}")
                 self._store_token(open_.id, authority.name, None, str(error))
@@ -427,6 +435,24 @@ class Rounds(RoundsReader):
                 "anchor.tokens",
                 f"{len(stamped)} of {self.policy.tokens_min} time-stamps; {'; '.join(errors)}",
             )
+
+    def _ask(self, authority: Authority, root: bytes) -> Token:
+        """One query and its answer, checked before anything of it is kept."""
+        query, asked_at = build_query(root), self._clock()
+        try:
+            response = authority.ask(query.der)
+        except AnchoringError:
+            raise
+        except Exception as error:
+            raise AuthorityFailed("authority.error", f"{type(error).__name__}: {error}") from error
+        token = authority.verifier.verify_response(response, root, query.nonce)
+        tolerance = timedelta(seconds=self.policy.clock_tolerance_s)
+        if not asked_at - tolerance <= token.gen_time <= self._clock() + tolerance:
+            raise AuthorityFailed(
+                "authority.clock",
+                f"it was {token.gen_time:%Y-%m-%d %H:%M:%S} UTC there, and {asked_at:%Y-%m-%d %H:%M:%S} here",
+            )
+        return token
 
     def _store_token(self, round_id: int, authority: str, token: Token | None, error: str | None) -> None:
         values = {
@@ -601,18 +627,6 @@ def _read_record(connection: Connection, round_id: int, position: int) -> record
             record.Timestamp(row.authority, bytes(row.token)) for row in tokens[: record.TIMESTAMPS_MAX]
         ),
     )
-
-
-def _ask(authority: Authority, root: bytes) -> Token:
-    """One query and its answer, checked before anything of it is kept."""
-    query = build_query(root)
-    try:
-        response = authority.ask(query.der)
-    except AnchoringError:
-        raise
-    except Exception as error:
-        raise AuthorityFailed("authority.error", f"{type(error).__name__}: {error}") from error
-    return authority.verifier.verify_response(response, root, query.nonce)
 
 
 @contextmanager

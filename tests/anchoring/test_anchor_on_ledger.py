@@ -1,0 +1,113 @@
+"""Rounds beside the real ledger: one SQLite file, the real writer, and an audit of what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+
+import pytest
+from tt_anchor import OPERATOR, ORIGIN, Fault, LocalAuthority, MisbehavingAuthority, PowerCut, identity
+from tt_store import GENESIS, LedgerFolder, add, assert_sound
+
+from anchoring import record, schema
+from anchoring.rounds import Outcome, Policy, Rounds, RoundsReader
+from keys import envelope
+from ledger import checkpoint as checkpoints
+from ledger import merkle
+from ledger.log import Pending
+from ledger.store.sqlite import open_reader
+
+
+class Site:
+    """A ledger with an operator who anchors it."""
+
+    def __init__(self, folder: LedgerFolder) -> None:
+        self.folder = folder
+        self.store = folder.store()
+        with self.store.engine.begin() as connection:
+            schema.create_all(connection)
+        self.log = folder.log(self.store, publish_interval_s=0.0)
+        self.log.create(GENESIS)
+        add(self.log, *range(5))
+        self.log.publish_if_due()
+        self.authority = LocalAuthority("tsa", MisbehavingAuthority(folder.clock, identity()))
+        self.submitted = 0
+        self.fault: Fault | None = None
+
+    def rounds(self) -> Rounds:
+        return Rounds(
+            self.store.engine,
+            [self.authority],
+            self.submit,
+            lambda: self.store.read_head().published,
+            OPERATOR,
+            ORIGIN,
+            self.folder.clock,
+            policy=Policy(every_entries=3),
+        )
+
+    def submit(self, statement: bytes) -> int:
+        fault, self.fault = self.fault, None
+        if fault is Fault.LOST:
+            raise ConnectionError
+        if fault is Fault.CUT_BEFORE:
+            raise PowerCut
+        key = hashlib.sha256(envelope.parse(statement).payload).digest()
+        placed = self.log.append([Pending("anchor", statement, key)], expected=self.log.head).placed[0]
+        if fault is Fault.DONE:
+            raise ConnectionError
+        if fault is Fault.CUT_AFTER:
+            raise PowerCut
+        return placed.seq
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = LedgerFolder(tmp_path)
+    yield Site(folder)
+    folder.close()
+
+
+def test_an_anchor_entry_covers_what_was_published(site):
+    rounds = site.rounds()
+    assert rounds.tick() is Outcome.FINISHED
+    assert rounds.tick() is Outcome.NOTHING_DUE
+    seq = rounds.find_anchor_covering(5)
+    assert seq == 6
+    anchor = record.parse(envelope.parse(site.store.read_statement(seq)).payload)
+    verified = record.verify_record(anchor, site.authority.verifier)
+    assert verified.checkpoint == checkpoints.parse_unverified(site.store.read_head().published)
+    leaves = [merkle.leaf_hash(one) for one in site.store.read_entries(0, verified.checkpoint.tree_size)]
+    assert merkle.root_hash(leaves) == verified.checkpoint.root_hash
+    assert_sound(site.store)
+
+
+def test_rounds_follow_new_entries(site):
+    rounds = site.rounds()
+    for turn in range(4):
+        assert rounds.tick() is Outcome.FINISHED
+        add(site.log, *(f"{turn}.{i}" for i in range(3)))
+        site.log.publish_if_due()
+    assert [rounds.find_anchor_covering(seq) for seq in (0, 6, 10, 14, 18)] == [6, 10, 14, 18, None]
+    assert_sound(site.store)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+def test_the_ledger_takes_each_anchor_once_whatever_becomes_of_the_answer(site, fault):
+    site.fault = fault
+    with suppress(PowerCut):
+        assert site.rounds().tick() is Outcome.FAILED
+    site.folder.clock.advance(125)
+    assert site.rounds().tick() is Outcome.FINISHED
+    assert site.store.read_head().tree_size == 7
+    assert_sound(site.store)
+
+
+def test_readers_of_the_file_see_the_anchors(site, tmp_path):
+    site.rounds().tick()
+    reader = open_reader(site.folder.database)
+    anchors = RoundsReader(reader._engine, site.folder.clock)
+    assert anchors.find_anchor_covering(5) == 6
+    assert anchors.status().anchored_size == 6
+    reader.close()
