@@ -14,8 +14,9 @@ pass for a leaf. A tree of n leaves is split at the largest power of two below n
 An *inclusion path* holds the siblings on the way from a leaf to the root; a *consistency path* holds
 what shows that an old tree is the beginning of a newer one.
 
-Promise: a proof is accepted for exactly one index and size, whatever the sender wished for. Source:
-RFC 9162, section 2.1 (the tree of RFC 6962).
+Promise: under one root and size, a path is accepted for one leaf at one index. The size must come from
+where the root comes from, a signed checkpoint: some paths fit two sizes. Source: RFC 9162, section 2.1
+(the tree of RFC 6962).
 """
 
 from __future__ import annotations
