@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from client.errors import LedgerUnreachable, LineFault, LogForked, OutboxStopped
+from client.errors import InputMalformed, LedgerUnreachable, LineFault, LogForked, OutboxStopped
 from keys.algorithms import PrivateKey
 from keys.errors import Fault, Malformed, Refuted
 from keys.files import read_passphrase
@@ -28,6 +28,8 @@ from keys.signers import load_signer
 
 OK, REFUTED, USAGE, INCOMPLETE, INCONSISTENT, INTERRUPTED = 0, 1, 2, 3, 5, 130
 PASSPHRASE_VARIABLE = "TALLYSTICK_PASSPHRASE"  # noqa: S105 - where it is, not what it is
+
+KEY_SCHEMES = frozenset({"file", "env", "pkcs11"})
 
 P = ParamSpec("P")
 
@@ -227,7 +229,7 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
 def require_option(value: str | None, name: str, variable: str, why: str) -> str:
     """An option that this call cannot do without."""
     if not value:
-        raise click.UsageError(f"{name} (or {variable}) is needed: {why}.")
+        raise InputMalformed("option.missing", f"{name} (or {variable}) is needed: {why}")
     return value
 
 
@@ -243,7 +245,7 @@ def passphrase_reader(source: str | None, *, confirm: bool = False) -> Callable[
 def load_key(key_uri: str | None, passphrase_source: str | None) -> PrivateKey:
     """The key that --key names; a bare path is a file."""
     uri = require_option(key_uri, "--key", "TALLYSTICK_KEY", "the private key to sign with")
-    if uri.partition(":")[0] not in ("file", "env", "pkcs11"):
+    if uri.partition(":")[0] not in KEY_SCHEMES:
         uri = f"file:{uri}"
     return load_signer(uri, passphrase_reader(passphrase_source))
 
@@ -285,7 +287,7 @@ class _PlainMeter:
 
     def wait(self, fault: LedgerUnreachable, wait_s: float) -> None:
         if not self._quiet:
-            remark(f"{fault.detail}; trying again in {wait_s:.0f} s")
+            remark(f"{fault.detail}; trying again in {wait_s:.1f} s")
 
 
 class _BarMeter:
@@ -298,7 +300,7 @@ class _BarMeter:
         self._progress.update(self._task, completed=done, description=text or self._text)
 
     def wait(self, fault: LedgerUnreachable, wait_s: float) -> None:
-        self._progress.update(self._task, description=f"{fault.detail}; again in {wait_s:.0f} s")
+        self._progress.update(self._task, description=f"{fault.detail}; again in {wait_s:.1f} s")
 
 
 @contextmanager

@@ -318,7 +318,7 @@ class _Call:
                 find_recorded=find_recorded,
                 make=lambda registry: make(registry, key),
                 patience=Patience(self._patience_s),
-                on_wait=lambda fault, wait_s: remark(f"{fault.detail}; trying again in {wait_s:.0f} s"),
+                on_wait=lambda fault, wait_s: remark(f"{fault.detail}; trying again in {wait_s:.1f} s"),
             )
 
     def report(self, recorded: Recorded, what: str, done: str) -> None:

@@ -69,7 +69,7 @@ def status(outbox_path: str, as_json: bool) -> None:
                 + (" (tallystick outbox list --state refused)" if counts.refused else ""),
             ],
             ["receipts", f"{counts.receipted:,}, each checked"],
-            ["largest", f"{largest.tree_size:,} entries seen; {grown}" if largest else "nothing seen yet"],
+            ["its size", f"{largest.tree_size:,} entries so far; {grown}" if largest else "not seen yet"],
         ]
         table(rows)
         if alarm:

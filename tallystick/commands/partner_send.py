@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from client.errors import InputMalformed, LineFault
-from client.http import LedgerDoor, Patience
+from client.http import LedgerDoor, Patience, require_url
 from client.inputs import find_files, read_drafts
 from client.outbox import ENQUEUE_CHUNK, Draft, Outbox, Waiting
 from client.receipts import ReceiptChecker, parse_log_keys
@@ -19,6 +19,7 @@ from keys import envelope
 from keys.algorithms import PrivateKey
 from tallystick.commands.partner_console import (
     INCOMPLETE,
+    KEY_SCHEMES,
     OK,
     describe,
     exit_code,
@@ -46,6 +47,7 @@ from tallystick.commands.partner_console import (
 from tallystick.commands.partner_keys import find_origin
 
 REFUSED_SHOWN_MAX = 20
+_LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
 typ_option = click.option(
     "--typ", default="epcis-event+jws", show_default=True, help="The class of what is signed."
 )
@@ -103,8 +105,11 @@ def sign(
             target.parent.mkdir(parents=True, exist_ok=True)
             write_new(target, b"".join(_sign(draft, key, typ, ledger) + b"\n" for draft in drafts))
             written += 1
-    if written or known:
-        before = f"; {plural(known, 'file')} had been signed before" if known else ""
+    before = f"{plural(known, 'file')} had been signed before" if known else ""
+    if not written and known:
+        remark(f"Nothing to sign: {before}")
+    elif written:
+        before = f"; {before}" if before else ""
         remark(f"{plural(written, 'file')} signed for {ledger} by key {key.public.kid}{before}")
 
 
@@ -174,16 +179,17 @@ def send(
     PATH is an event (.json), signed statements (.jws), one event a line (.jsonl), a folder of these, or '-'
     for standard input. Without PATH, what is still waiting goes out. Everything is kept in the outbox
     before it leaves, is signed once only, and goes out in order; run the same command again whenever it was
-    interrupted. --url and --log-key are remembered by the outbox.
+    interrupted. The outbox remembers --url, --log-key and --key.
 
     Ends with 0 if everything has its receipt, 1 if a receipt is false, 2 for bad input, 3 if something
     still waits or was refused, 5 if the ledger contradicts itself.
     """
     with _open_outbox(Path(outbox_path), find_origin(origin, log_keys), create=bool(paths)) as outbox:
-        _remember(outbox, url, log_keys)
+        told = _Settings(outbox, url=url, log_keys="\n".join(log_keys), key_uri=_absolute(key_uri))
+        told.remember(replace=False)
         if not queue_only:
-            _require_ways(outbox)
-        new, known = _enqueue(outbox, paths, typ, key_uri, passphrase_source)
+            _require_ways(told)
+        new, known = _enqueue(outbox, paths, typ, told.find("key_uri"), passphrase_source)
         if not as_json and paths:
             say(_queued_line(new, known, outbox))
         if queue_only:
@@ -191,7 +197,8 @@ def send(
                 say_json({"ok": True, "queued": {"new": new, "known": known}, "waiting": _waiting(outbox)})
             return
         refused: list[tuple[str, list[LineFault]]] = []
-        summary = _send(outbox, patience_s, batch, refused, as_json=as_json)
+        summary = _send(outbox, told, patience_s, batch, refused, as_json=as_json)
+        told.remember(replace=summary.ended_by is None)
         if as_json:
             say_json(_summary_members(outbox, summary, new, known, refused))
         else:
@@ -213,19 +220,38 @@ def _open_outbox(path: Path, origin: str | None, *, create: bool) -> Outbox:
     return Outbox.open(path, origin=origin)
 
 
-def _remember(outbox: Outbox, url: str | None, log_keys: tuple[str, ...]) -> None:
-    if url:
-        LedgerDoor(url).close()  # an address that is none is not worth remembering
-        outbox.remember_setting("url", url)
-    if log_keys:
-        parse_log_keys(log_keys)
-        outbox.remember_setting("log_keys", "\n".join(log_keys))
+class _Settings:
+    """What this call was told, and otherwise what the outbox remembers of earlier calls."""
+
+    def __init__(self, outbox: Outbox, **told: str | None) -> None:
+        self._outbox = outbox
+        self._told = {name: value for name, value in told.items() if value}
+        if url := self._told.get("url"):
+            require_url(url)
+        if vkeys := self._told.get("log_keys"):
+            parse_log_keys(vkeys.split("\n"))
+
+    def find(self, name: str) -> str | None:
+        return self._told.get(name) or self._outbox.find_setting(name)
+
+    def remember(self, *, replace: bool) -> None:
+        """Keep what is new; keep it instead of something else only once it has proved right."""
+        for name, value in self._told.items():
+            if replace or self._outbox.find_setting(name) is None:
+                self._outbox.remember_setting(name, value)
 
 
-def _require_ways(outbox: Outbox) -> None:
-    require_option(outbox.find_setting("url"), "--url", "TALLYSTICK_URL", "where the ledger is")
+def _absolute(key_uri: str | None) -> str | None:
+    """A key file's name that still means the same from another folder."""
+    if not key_uri or key_uri.partition(":")[0] in KEY_SCHEMES - {"file"}:
+        return key_uri
+    return f"file:{Path(key_uri.removeprefix('file:')).absolute()}"
+
+
+def _require_ways(told: _Settings) -> None:
+    require_option(told.find("url"), "--url", "TALLYSTICK_URL", "where the ledger is")
     require_option(
-        outbox.find_setting("log_keys"),
+        told.find("log_keys"),
         "--log-key",
         "TALLYSTICK_LOG_KEY",
         "without the ledger's verifier key, which its operator publishes, no receipt can be checked",
@@ -255,18 +281,15 @@ def _enqueue(
 
 def _send(
     outbox: Outbox,
+    told: _Settings,
     patience_s: float,
     batch: int,
     refused: list[tuple[str, list[LineFault]]],
     *,
     as_json: bool,
 ) -> Summary:
-    url, log_keys = outbox.find_setting("url") or "", (outbox.find_setting("log_keys") or "").split("\n")
-    if (
-        not as_json
-        and url.startswith("http://")
-        and not url.startswith(("http://127.", "http://localhost", "http://[::1]"))
-    ):
+    url, log_keys = told.find("url") or "", (told.find("log_keys") or "").split("\n")
+    if not as_json and url.startswith("http://") and not url.startswith(_LOOPBACK):
         remark(f"Note: {url} is not encrypted on the way; others can read what you send (use https).")
     total = _waiting(outbox)
     with LedgerDoor(url) as door, meter(total, f"sending to {url}", quiet=as_json) as shown:
