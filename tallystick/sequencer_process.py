@@ -1,9 +1,9 @@
 """The one process of a server that writes: sequencer, publisher of checkpoints, and anchoring.
 
 Started by tallystick.serve as `python -m tallystick.sequencer_process FOLDER`, with one line of JSON on
-standard input: {"parent": pid, "passphrase": "…", "socket": path}. It answers one line on standard
-output: "ready", or "failed: " and the reason. The passphrase comes by pipe because arguments and
-environments can be read by others.
+standard input: {"parent": pid, "passphrase": "…", "quiet": bool, "socket": path}. It answers one line
+on standard output: "ready", or "failed: " and the reason. The passphrase comes by pipe because
+arguments and environments can be read by others.
 """
 
 from __future__ import annotations
@@ -158,8 +158,11 @@ def _answer(line: str) -> None:
 
 
 def main() -> NoReturn:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     hello = json.loads(sys.stdin.readline())
+    level = logging.WARNING if hello["quiet"] else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("alembic", "apscheduler", "httpx2", "httpcore2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     end_with_parent(hello["parent"])
     try:
         run(Path(sys.argv[1]), hello["parent"], hello["passphrase"].encode(), Path(hello["socket"]))

@@ -45,10 +45,11 @@ class ServeFailed(NotYet):
 class SequencerSupervisor:
     """Keeps one sequencer process running."""
 
-    def __init__(self, folder: Path, socket_path: Path, passphrase: bytes) -> None:
+    def __init__(self, folder: Path, socket_path: Path, passphrase: bytes, quiet: bool) -> None:
         self._folder = folder
         self._socket_path = socket_path
         self._passphrase = passphrase
+        self._quiet = quiet
         self._process: subprocess.Popen[str] | None = None
         self._stopping = threading.Event()
 
@@ -81,6 +82,7 @@ class SequencerSupervisor:
         hello = {
             "parent": os.getpid(),
             "passphrase": self._passphrase.decode(),
+            "quiet": self._quiet,
             "socket": str(self._socket_path),
         }
         with contextlib.suppress(BrokenPipeError):
@@ -100,7 +102,8 @@ class SequencerSupervisor:
             if process is None:
                 return
             code = process.wait()
-            if self._stopping.is_set():
+            # Code 0 means that a signal asked it to end, most likely one that went to all of us.
+            if self._stopping.wait(RESTART_PAUSE_S if code else STOP_TIMEOUT_S):
                 return
             logger.error("the sequencer ended with code %s; starting it again", code)
             while not self._stopping.is_set():
@@ -127,7 +130,7 @@ def serve(
     if len(os.fsencode(socket_path)) > SOCKET_PATH_MAX:
         temporary = Path(tempfile.mkdtemp(prefix="tallystick-"))
         socket_path = temporary / SOCKET_NAME
-    supervisor = SequencerSupervisor(folder, socket_path, passphrase)
+    supervisor = SequencerSupervisor(folder, socket_path, passphrase, quiet)
     supervisor.start()
     os.environ[FOLDER_VARIABLE] = str(folder)
     os.environ[SOCKET_VARIABLE] = str(socket_path)

@@ -12,21 +12,13 @@ from pathlib import Path
 import click
 
 from keys.errors import Fault
-from keys.files import read_passphrase
 from tallystick.commands.output import fail
+from tallystick.commands.partner_console import passphrase_option, passphrase_reader
 
 ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*(:[0-9]+)?(/[A-Za-z0-9._~\-]+)*")
 URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?")
-PASSPHRASE_SOURCE = "env:TALLYSTICK_PASSPHRASE"  # noqa: S105  (where it is, not what it is)
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-passphrase_option = click.option(
-    "--passphrase",
-    "source",
-    default=PASSPHRASE_SOURCE,
-    show_default=True,
-    help="Where the key files' passphrase comes from: prompt, env:NAME or file:PATH.",
-)
 
 
 @click.command("init")
@@ -56,7 +48,7 @@ def init(
     public: bool,
     anchor_interval: float,
     anchor_every: int,
-    source: str,
+    passphrase_source: str | None,
 ) -> None:
     """Found a ledger in FOLDER: keys, genesis and configuration."""
     from tallystick.founding import found
@@ -74,7 +66,7 @@ def init(
             base_url=base_url,
             registrar_name=registrar_name,
             operator_name=operator_name,
-            passphrase=read_passphrase(source, confirm=True),
+            passphrase=passphrase_reader(passphrase_source, confirm=True)(),
             public_read=public,
             interval_s=anchor_interval,
             every_entries=anchor_every,
@@ -107,12 +99,20 @@ def init(
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @passphrase_option
-def serve(folder: Path, host: str, port: int, workers: int, threads: int, quiet: bool, source: str) -> None:
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    workers: int,
+    threads: int,
+    quiet: bool,
+    passphrase_source: str | None,
+) -> None:
     """Serve the ledger in FOLDER over HTTP."""
     from tallystick import serve as server
 
     try:
-        passphrase = read_passphrase(source)
+        passphrase = passphrase_reader(passphrase_source)()
         server.serve(
             folder.absolute(),
             host=host,
@@ -130,7 +130,7 @@ def serve(folder: Path, host: str, port: int, workers: int, threads: int, quiet:
 @folder_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @passphrase_option
-def accept_head(folder: Path, yes: bool, source: str) -> None:
+def accept_head(folder: Path, yes: bool, passphrase_source: str | None) -> None:
     """Let a ledger write again whose head is not known to be the newest.
 
     A ledger that was restored from a backup, or lost its high-water file, serves read-only: if it wrote,
@@ -142,7 +142,7 @@ def accept_head(folder: Path, yes: bool, source: str) -> None:
 
     try:
         config = configuration.load(folder)
-        log, store = open_log(config, read_passphrase(source))
+        log, store = open_log(config, passphrase_reader(passphrase_source)())
         try:
             if log.read_only_reason is None:
                 click.echo("This ledger is not read-only; there is nothing to accept.")
