@@ -11,6 +11,7 @@ WAL with synchronous=FULL, no memory-mapping.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -288,9 +289,12 @@ def open_reader(path: Path | str) -> SqliteReader:
     file = Path(path)
     if not file.is_file():
         raise StoreFailed("store.missing", f"there is no database at {file}")
-    return SqliteReader(
-        _engine(file, mode="ro", cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX)
-    )
+    mode = "ro"
+    if not Path(f"{file}-wal").exists() and os.statvfs(file).f_flag & os.ST_RDONLY:
+        # A copy on a disc: SQLite cannot keep its -shm beside it, and need not, for nobody can write.
+        mode = "ro&immutable=1"
+    engine = _engine(file, mode=mode, cache_kib=READER_CACHE_KIB, connections=READ_CONNECTIONS_MAX)
+    return SqliteReader(engine)
 
 
 def open_writer(path: Path | str) -> SqliteStore:
@@ -463,7 +467,7 @@ def _engine(
     def begin(connection: Connection) -> None:
         # Who means to write takes the lock at once: a transaction that reads first and writes later
         # can find that its snapshot is old, and no waiting helps it.
-        default = "DEFERRED" if mode == "ro" else "IMMEDIATE"
+        default = "IMMEDIATE" if mode == "rw" else "DEFERRED"
         kind = connection.get_execution_options().get("begin", default)
         connection.exec_driver_sql(f"BEGIN {kind}")
 

@@ -67,7 +67,7 @@ def test_two_that_write_one_file_never_lower_it(file):
         assert file.read() == other.read() == Mark("log.example", size, ROOT, b"note %d" % size)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.integers(2, 9), cut=st.integers(0, SLOT_SIZE), junk=st.binary(max_size=40))
 def test_a_torn_write_leaves_the_mark_before_it(tmp_path_factory, size, cut, junk):
     file = HighWater(tmp_path_factory.mktemp("torn") / "mark")

@@ -102,7 +102,7 @@ def test_the_answers_checkpoint_covers_every_place_and_is_signed(log):
     assert checkpoint.root_hash == appended.head.root_hash
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5))
 def test_the_ledger_does_not_depend_on_how_it_was_cut_into_appends(tmp_path_factory, sizes):
     roots = []

@@ -282,7 +282,7 @@ def test_a_process_killed_at_any_step_has_kept_what_it_acknowledged(folder, faul
 # --- power cuts ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_power_cut_within_a_commit_leaves_the_one_before_or_all_of_it(tmp_path_factory, data):
     """What was not synced when the power went may be there in part: the WAL ends, or is rubbish, anywhere."""

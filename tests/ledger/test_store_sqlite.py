@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tt_store
@@ -270,4 +271,13 @@ def test_a_closed_ledger_is_one_file_that_can_be_copied_and_read(filled, tmp_pat
     copy.write_bytes(filled.database.read_bytes())
     reader = open_reader(copy)
     tt_store.assert_sound(reader, size=300)
+    reader.close()
+
+
+def test_a_copy_on_a_read_only_disc_is_read_as_it_lies(filled, monkeypatch):
+    filled.close()
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    reader = open_reader(filled.database)
+    tt_store.assert_sound(reader, size=300)
+    assert not filled.database.with_name("ledger.db-shm").exists()
     reader.close()
