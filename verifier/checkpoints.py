@@ -8,6 +8,7 @@ show both to the same witness.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,17 +54,23 @@ def open_checkpoint(
         raise Unverifiable(
             "checkpoint.unknown", f"no key that is known for {origin} has signed the checkpoint"
         )
+    report.facts["checkpoint"] = {
+        "origin": checkpoint.origin,
+        "tree_size": checkpoint.tree_size,
+        "root_hash": base64.b64encode(checkpoint.root_hash).decode("ascii"),
+        "pinned": bool(pinned),
+    }
     if pinned:
         report.ok(
             "checkpoint",
-            f"The ledger {origin} signed its state of {checkpoint.tree_size} entries with its pinned key.",
+            f"The ledger {origin} signed its state of {checkpoint.tree_size:,} entries with its pinned key.",
         )
     else:
         report.add(
             Check(
                 "checkpoint",
                 "unknown",
-                f"The state of {checkpoint.tree_size} entries is signed by a key that only this file names;"
+                f"Its state of {checkpoint.tree_size:,} entries is signed by a key that only it names itself;"
                 f" no key of {origin} is pinned.",
                 "checkpoint.unpinned",
             )

@@ -330,17 +330,24 @@ def _check_anchors(case: _Case) -> None:
             merkle.verify_consistency(
                 anchor.size, checkpoint.tree_size, anchor.checkpoint.root_hash, checkpoint.root_hash, path
             )
-            require_anchor_time(item.entry, anchor)
         except Fault as fault:
             report.fault("anchors", fault, seq=item.seq)
         else:
             case.anchors.append(anchor)
+            _check_anchor_time(item, anchor, report)
             for name in anchor.unverified:
                 report.not_checked(f"The time-stamp of {name} in entry {item.seq}: its root is not pinned.")
     if len(case.anchors) == case.anchor_count and used != set(proofs):
         # A proof that nothing needs would be bytes that nobody checks.
         raise BundleMalformed("bundle.extra", "a consistency proof belongs to no anchor", "/consistency")
     _check_times(case, AnchorTimes(case.anchors))
+
+
+def _check_anchor_time(item: Item, anchor: Anchor, report: ReportBuilder) -> None:
+    try:
+        require_anchor_time(item.entry, anchor)
+    except EvidenceRefuted as fault:
+        report.suspect("times", fault, seq=item.seq)
 
 
 def _check_times(case: _Case, times: AnchorTimes) -> None:
@@ -351,6 +358,8 @@ def _check_times(case: _Case, times: AnchorTimes) -> None:
             require_time_bounds(item.entry, times.find_covering(item.seq))
         except Fault as fault:
             report.suspect("times", fault, seq=item.seq)
+    if len(late) < len(case.events) and report.outcomes("times") == set():
+        report.ok("times", "The ledger's own clock agrees with the outside time-stamps.")
     if not late and case.events:
         newest = max(anchor.gen_time for anchor in case.anchors)
         report.ok(
@@ -382,7 +391,7 @@ def _check_doubts(case: _Case) -> None:
         doubt = doubts.get(judged.key.kid) if judged else None
         if doubt is not None and item.seq >= doubt.since_seq:
             found += 1
-            case.report.suspect("key-state", doubt.fault(item.seq), seq=item.seq)
+            case.report.suspect("key-state", doubt.fault(), seq=item.seq)
     if not found and case.judged:
         case.report.ok(
             "key-state", "None of the keys that signed is known to have been in other hands by then."

@@ -97,9 +97,9 @@ class Doubt:
     since_seq: int
     reason: str
 
-    def fault(self, seq: int) -> EvidenceDoubtful:
-        """The doubt about one entry."""
-        return EvidenceDoubtful("key.compromised", f"Entry {seq}: {self.reason}")
+    def fault(self) -> EvidenceDoubtful:
+        """The doubt, to be said of one entry."""
+        return EvidenceDoubtful("key.compromised", self.reason)
 
 
 def find_doubts(
@@ -119,13 +119,16 @@ def find_doubts(
         introduction = brought.get(kid)
         above = doubts.get(introduction.signer) if introduction and introduction.signer != kid else None
         if introduction and above and introduction.seq >= above.since_seq:
-            doubts[kid] = Doubt(0, f"the key of {name} was itself brought in by a doubtful signature")
+            doubts[kid] = Doubt(
+                0,
+                f"The key of {name} that signed was itself brought onto the ledger by a doubtful signature.",
+            )
         elif is_compromised(record):
             start = record.invalid_since
-            when = "at an unknown time" if start is None else f"by {start:%Y-%m-%d %H:%M:%S} UTC"
+            when = "from an unknown time on" if start is None else f"from {start:%Y-%m-%d %H:%M:%S} UTC on"
             doubts[kid] = Doubt(
                 0 if start is None else times.size_before(start),
-                f"the key of {name} that signed it fell into other hands {when}, and no outside time-stamp"
-                " shows that the entry is older",
+                f"The key of {name} that signed was in other hands {when}, and no outside time-stamp shows"
+                " that the entry is older.",
             )
     return doubts

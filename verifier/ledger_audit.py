@@ -104,7 +104,7 @@ def audit(
     check_anchored_times(reader, anchored, report)
     times = AnchorTimes([anchor for _, anchor in anchored])
     _report_anchors(signatures, anchored, report)
-    _report_tail(reader, times, size, freshness, report)
+    _report_tail(reader, times, size, freshness, report, is_unpinned=signatures.unpinned_count > 0)
     _report_doubts(reader, signatures, times, size, report)
     report.facts |= {
         "tree_size": size,
@@ -254,9 +254,17 @@ def _report_anchors(
 
 
 def _report_tail(
-    reader: LedgerReader, times: AnchorTimes, size: int, freshness: Freshness | None, report: ReportBuilder
+    reader: LedgerReader,
+    times: AnchorTimes,
+    size: int,
+    freshness: Freshness | None,
+    report: ReportBuilder,
+    *,
+    is_unpinned: bool,
 ) -> None:
     """Which events no outside clock has seen yet."""
+    if not times.covered_size and is_unpinned:
+        return  # said already: none of the time-stamps there are can be checked
     count, first, oldest = _count_unanchored(reader, times.covered_size, size)
     if first is None or oldest is None:
         if times.covered_size:
@@ -302,7 +310,7 @@ def _report_doubts(
     for seq, doubt in _find_suspects(reader, registry, doubts, size):
         found += 1
         if found <= SUSPECTS_NAMED_MAX:
-            report.suspect("key-state", doubt.fault(seq), seq=seq)
+            report.suspect("key-state", doubt.fault(), seq=seq)
     if found > SUSPECTS_NAMED_MAX:
         report.add(
             Check(

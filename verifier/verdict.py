@@ -140,6 +140,11 @@ class Report:
     verdict: Verdict = Verdict.INVALID
     exit_code: int = EXIT_INVALID
 
+    @property
+    def faulty_seqs(self) -> tuple[int, ...]:
+        """The entries that are named as false, ascending; those that are only doubtful are not among them."""
+        return tuple(sorted({c.seq for c in self.checks if c.outcome == "bad" and c.seq is not None}))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for any JSON writer."""
         return {
@@ -148,6 +153,7 @@ class Report:
             "verdict": self.verdict.value,
             "meaning": self.verdict.meaning,
             "exit_code": self.exit_code,
+            "faulty_entries": list(self.faulty_seqs),
             "checks": [check.to_json() for check in self.checks],
             "checks_left_out": self.checks_left_out,
             "not_checked": list(self.not_checked),
@@ -195,6 +201,10 @@ class ReportBuilder:
         """Something a reader could believe was checked, and was not."""
         if sentence not in self._not_checked:
             self._not_checked.append(sentence)
+
+    def outcomes(self, name: str) -> set[Outcome]:
+        """How this check came out so far; empty if it was not made."""
+        return {check.outcome for check in self._checks if check.name == name}
 
     @property
     def verdict(self) -> Verdict:

@@ -1,0 +1,262 @@
+"""Commands for whoever wants to know and trusts nobody: one product's evidence, or a whole ledger."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from keys.errors import Fault
+from ledger.audit import LedgerReader
+from tallystick.commands.report_text import print_report, print_summary
+from verifier import evidence, receipt
+from verifier.bundle import BUNDLE_SIZE_MAX
+from verifier.forks import find_forks
+from verifier.trust import Trust, load_trust
+from verifier.verdict import (
+    EXIT_FORK,
+    EXIT_INTERRUPTED,
+    EXIT_UNDECIDED,
+    EXIT_USAGE,
+    Check,
+    Report,
+    ReportBuilder,
+    worst,
+    worst_exit_code,
+)
+
+RECEIPT_START = b"c2sp.org/tlog-proof@"
+KEPT_SIZE_MAX = 1024 * 1024
+
+trust_option = click.option(
+    "--trust",
+    "trust_folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="What you believe already: the ledger's keys and first entry, and time-stamp authorities, from"
+    " somewhere else than the evidence. Without it the verdict is UNKNOWN-KEY at best.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+EXIT_CODES = """
+Exit codes: 0 all holds; 1 tampering proved; 2 wrong usage; 3 not decidable, or suspect; 4 too fresh to be
+anchored or witnessed; 5 the ledger contradicts itself; 130 interrupted. The worst one counts.
+"""
+
+
+@click.command("verify", epilog=EXIT_CODES)
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE…",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@trust_option
+@click.option(
+    "--epc", help="The product that you hold: EPC URN or GS1 Digital Link. Evidence of another one fails."
+)
+@json_option
+def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, as_json: bool) -> None:
+    """Check evidence bundles and receipts, offline.
+
+    A receipt is checked against its statement if that file is given as well: tallystick verify --trust
+    DIR order-17.tlog-proof order-17.jws
+    """
+    with _interruptible():
+        trust = _load_trust(trust_folder)
+        contents = [(file, _read(file)) for file in files]
+        statements = {sha256(raw).digest(): raw for _, raw in contents if _is_statement(raw)}
+        claimed = {receipt.statement_digest_of(raw) for _, raw in contents if raw.startswith(RECEIPT_START)}
+        named: list[tuple[str, Report]] = []
+        for file, raw in contents:
+            if not _is_statement(raw):
+                named.append((str(file), _verify_one(raw, trust, epc, statements)))
+            elif sha256(raw).digest() not in claimed:
+                named.append((str(file), _lone_statement(file)))
+        reports = [report for _, report in named]
+        forks = find_forks(reports)
+        codes = [report.exit_code for report in reports] + [EXIT_FORK] * bool(forks)
+        code = worst_exit_code(codes)
+        if as_json:
+            _print_json(
+                {
+                    "verdict": worst(report.verdict for report in reports).value,
+                    "exit_code": code,
+                    "forks": [fork.to_json() for fork in forks],
+                    "reports": [{"file": name, **report.to_json()} for name, report in named],
+                }
+            )
+        else:
+            for name, report in named:
+                print_report(name, report)
+            print_summary(reports, forks)
+    sys.exit(code)
+
+
+@click.command("audit", epilog=EXIT_CODES)
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The ledger's SQLite file; it is only read, also while a server writes.",
+)
+@click.option("--url", help="The address of a ledger's server, instead of a database.")
+@trust_option
+@click.option(
+    "--checkpoint",
+    "kept",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A checkpoint that you kept from an earlier day: the ledger must still agree with it.",
+)
+@click.option(
+    "--allow-fresh",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Events younger than this need no outside time-stamp yet.",
+)
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads that verify signatures; one per core.")
+@json_option
+def audit(
+    database: Path | None,
+    url: str | None,
+    trust_folder: Path | None,
+    kept: Path | None,
+    allow_fresh: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Read a whole ledger again, believe nothing, and name each faulty entry."""
+    from verifier.ledger_audit import Freshness
+    from verifier.ledger_audit import audit as audit_ledger
+
+    if (database is None) == (url is None):
+        raise click.UsageError("Give either --database or --url.")
+    with _interruptible(), _reader(database, url) as reader:
+        started = time.perf_counter()
+        with _progress(shown=not as_json and sys.stderr.isatty()) as progress:
+            report = audit_ledger(
+                reader,
+                _load_trust(trust_folder),
+                kept_checkpoint=_read(kept, KEPT_SIZE_MAX) if kept else None,
+                freshness=Freshness(datetime.now(UTC), timedelta(seconds=allow_fresh)),
+                progress=progress,
+                threads=threads,
+            )
+        elapsed_s = time.perf_counter() - started
+        if as_json:
+            _print_json({**report.to_json(), "elapsed_s": round(elapsed_s, 3)})
+        else:
+            print_report(str(database or url), report, elapsed_s=elapsed_s)
+    sys.exit(report.exit_code)
+
+
+def _verify_one(raw: bytes, trust: Trust, epc: str | None, statements: dict[bytes, bytes]) -> Report:
+    if raw.startswith(RECEIPT_START):
+        return receipt.verify(raw, trust, statement=statements.get(receipt.statement_digest_of(raw) or b""))
+    return evidence.verify(raw, trust, expected_subject=epc)
+
+
+def _lone_statement(file: Path) -> Report:
+    report = ReportBuilder("statement", file.name)
+    report.add(
+        Check(
+            "statement",
+            "unknown",
+            "This is a signed statement. Whether a ledger holds it, only its receipt or an evidence bundle"
+            " shows: none was given with it.",
+            "statement.alone",
+        )
+    )
+    return report.build()
+
+
+def _is_statement(raw: bytes) -> bool:
+    """A compact JWS: three parts of base64url, the first of which opens a JSON object."""
+    return raw.startswith(b"eyJ") and raw.count(b".") == 2
+
+
+def _load_trust(folder: Path | None) -> Trust:
+    if folder is None:
+        return Trust()
+    try:
+        return load_trust(folder)
+    except Fault as fault:
+        click.echo(f"tallystick: {fault.detail} [{fault.code}]", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+def _read(file: Path, size_max: int = BUNDLE_SIZE_MAX) -> bytes:
+    """A byte more than is allowed, so that whoever parses it sees that it is too long."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(size_max + 1)
+    except OSError as error:
+        click.echo(f"tallystick: {file} cannot be read: {error.strerror}", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+@contextmanager
+def _reader(database: Path | None, url: str | None) -> Iterator[LedgerReader]:
+    """Whatever holds the ledger; that it cannot be read decides nothing about it."""
+    reader: Any = None
+    try:
+        if database is not None:
+            from ledger.store.sqlite import open_reader
+
+            reader = open_reader(database)
+        else:
+            from verifier.url_reader import UrlReader
+
+            reader = UrlReader(url or "")
+        yield reader
+    except Fault as fault:
+        click.echo(f"tallystick: the ledger cannot be read: {fault.detail} [{fault.code}]", err=True)
+        sys.exit(EXIT_UNDECIDED)
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("Checking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("entries"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("audit", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("tallystick: interrupted; nothing is decided", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+COMMANDS: list[click.Command] = [verify, audit]
