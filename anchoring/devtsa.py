@@ -154,21 +154,16 @@ class DevelopmentAuthority:
         return fields
 
     def sign(self, statement: dict[str, Any], *, with_certificate: bool) -> cms.ContentInfo:
-        """CMS SignedData around a TSTInfo, with the ESS reference that ties it to one certificate."""
+        """The token: CMS SignedData around a TSTInfo."""
+        signed = cms.SignedData(self.signed_data(tsp.TSTInfo(statement).dump(), with_certificate))
+        return cms.ContentInfo({"content_type": "signed_data", "content": signed})
+
+    def signed_data(self, content: bytes, with_certificate: bool) -> dict[str, Any]:
+        """The fields of SignedData over these bytes, with one signer."""
         certificate = asn1_x509.Certificate.load(
             self.identity.certificate.public_bytes(serialization.Encoding.DER)
         )
-        content = tsp.TSTInfo(statement).dump()
-        reference = tsp.SigningCertificateV2(
-            {"certs": [{"cert_hash": hashlib.sha256(certificate.dump()).digest()}]}
-        )
-        attributes = cms.CMSAttributes(
-            [
-                {"type": "content_type", "values": ["tst_info"]},
-                {"type": "message_digest", "values": [hashlib.sha256(content).digest()]},
-                {"type": "signing_certificate_v2", "values": [reference]},
-            ]
-        )
+        attributes = cms.CMSAttributes(self.signed_attributes(content, certificate))
         signer = {
             "version": "v1",
             "sid": cms.SignerIdentifier(
@@ -188,7 +183,18 @@ class DevelopmentAuthority:
         }
         if with_certificate:
             signed["certificates"] = [cms.CertificateChoices("certificate", certificate)]
-        return cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(signed)})
+        return signed
+
+    def signed_attributes(self, content: bytes, certificate: asn1_x509.Certificate) -> list[dict[str, Any]]:
+        """What the signature covers: the content's digest, and (RFC 5816) whose certificate is meant."""
+        reference = tsp.SigningCertificateV2(
+            {"certs": [{"cert_hash": hashlib.sha256(certificate.dump()).digest()}]}
+        )
+        return [
+            {"type": "content_type", "values": ["tst_info"]},
+            {"type": "message_digest", "values": [hashlib.sha256(content).digest()]},
+            {"type": "signing_certificate_v2", "values": [reference]},
+        ]
 
 
 def read_query(der: bytes) -> Query:

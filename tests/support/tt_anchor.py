@@ -14,9 +14,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from asn1crypto import cms, tsp
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine, create_engine, event
 
 from anchoring import record, schema
@@ -86,7 +83,11 @@ class MisbehavingAuthority(DevelopmentAuthority):
         if self.mode is Mode.WITHOUT_TOKEN:
             return bytes.fromhex("30053003020100")
         answer = super().answer(der)
-        return answer if self.mode is Mode.HONEST else self._spoil(answer)
+        if self.mode is Mode.GRANTED_WITH_MODS:
+            return answer.replace(bytes.fromhex("3003020100"), bytes.fromhex("3003020101"), 1)
+        if self.mode is Mode.BAD_SIGNATURE:  # which ends the answer
+            return answer[:-1] + bytes([answer[-1] ^ 1])
+        return answer
 
     def statement(self, query: Any) -> dict[str, Any]:
         fields = super().statement(query)
@@ -103,29 +104,15 @@ class MisbehavingAuthority(DevelopmentAuthority):
             }
         return fields
 
-    def sign(self, statement: dict[str, Any], *, with_certificate: bool) -> cms.ContentInfo:
-        if self.mode is Mode.WITHOUT_CERTIFICATE:
-            with_certificate = False
-        return super().sign(statement, with_certificate=with_certificate)
+    def signed_data(self, content: bytes, with_certificate: bool) -> dict[str, Any]:
+        fields = super().signed_data(content, with_certificate and self.mode is not Mode.WITHOUT_CERTIFICATE)
+        if self.mode is Mode.TWO_SIGNERS:
+            fields["signer_infos"] *= 2
+        return fields
 
-    def _spoil(self, answer: bytes) -> bytes:
-        response = tsp.TimeStampResp.load(answer)
-        signed = response["time_stamp_token"]["content"]
-        signer = signed["signer_infos"][0]
-        if self.mode is Mode.GRANTED_WITH_MODS:
-            response["status"]["status"] = "granted_with_mods"
-        elif self.mode is Mode.BAD_SIGNATURE:
-            signature = bytearray(signer["signature"].native)
-            signature[-1] ^= 1
-            signer["signature"] = bytes(signature)
-        elif self.mode is Mode.WITHOUT_REFERENCE:
-            kept = [one for one in signer["signed_attrs"] if one["type"].native != "signing_certificate_v2"]
-            attributes = cms.CMSAttributes(kept)
-            signer["signed_attrs"] = attributes
-            signer["signature"] = self.identity.key.sign(attributes.dump(), ec.ECDSA(hashes.SHA256()))
-        elif self.mode is Mode.TWO_SIGNERS:
-            signed["signer_infos"] = [signer, signer.copy()]
-        return bytes(response.dump(force=True))
+    def signed_attributes(self, content: bytes, certificate: Any) -> list[dict[str, Any]]:
+        attributes = super().signed_attributes(content, certificate)
+        return attributes[:-1] if self.mode is Mode.WITHOUT_REFERENCE else attributes
 
 
 def identity(**wrong: Any) -> Identity:
