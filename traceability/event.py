@@ -149,23 +149,23 @@ class Event:
         return self.value.get("ilmd") or {}
 
     def _names(self, field: str) -> tuple[Named, ...]:
-        return tuple(Named(item, judge(item).name) for item in self.value.get(field, ()))
+        return tuple(Named(item, judge(item)[0]) for item in self.value.get(field, ()))
 
     def _quantities(self, field: str) -> tuple[Quantity, ...]:
         return tuple(
-            Quantity(Named(q["epcClass"], judge(q["epcClass"]).name), q.get("quantity"), q.get("uom"))
+            Quantity(Named(q["epcClass"], judge(q["epcClass"])[0]), q.get("quantity"), q.get("uom"))
             for q in self.value.get(field, ())
         )
 
     def _parties(self, field: str, member: str) -> tuple[Party, ...]:
         return tuple(
-            Party(_word(p["type"]) or "", Named(p[member], judge(p[member]).name))
+            Party(_word(p["type"]) or "", Named(p[member], judge(p[member])[0]))
             for p in self.value.get(field, ())
         )
 
 
 def _named(identifier: str | None) -> Named | None:
-    return None if identifier is None else Named(identifier, judge(identifier).name)
+    return None if identifier is None else Named(identifier, judge(identifier)[0])
 
 
 def _word(text: str | None) -> str | None:

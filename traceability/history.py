@@ -73,7 +73,7 @@ def history(
     neither does an error declaration. At most PLACES_READ_MAX statements are read.
     """
     if not name.startswith("raw:"):
-        name = judge(name).name
+        name = judge(name)[0]
     walk = _Walk(reader, through_aggregation)
     walk.collect(name, _BEGINNING, _END, ())
     places = sorted(walk.found)

@@ -18,6 +18,7 @@ from traceability.gs1.canonical import judge
 Check = Callable[[Any, str, Run], None]
 
 _OFFSET = re.compile(r"[+\-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00)")
+_PLAIN_URN = re.compile(r"urn:[a-z]+:[0-9A-Za-z\-]+")
 _UOM = re.compile(r"[A-Z0-9]{2,3}")
 _HEX = re.compile(r"[A-Fa-f0-9]+")
 # CBV's words are bare in JSON; these spellings of them belong to XML.
@@ -48,7 +49,9 @@ def check_string(value: Any, pointer: str, run: Run) -> None:
 
 
 def check_uri(value: Any, pointer: str, run: Run) -> None:
-    if _is_string(value, pointer, run) and not is_uri(value):
+    if type(value) is str and is_uri(value):
+        return
+    if _is_string(value, pointer, run):
         run.add(
             "epcis.uri",
             pointer,
@@ -57,8 +60,16 @@ def check_uri(value: Any, pointer: str, run: Run) -> None:
         )
 
 
+def _check_event_id(value: Any, pointer: str, run: Run) -> None:
+    # Every event has another, so remembering them as is_uri() does would push out what comes back.
+    if type(value) is not str or not _PLAIN_URN.fullmatch(value):
+        check_uri(value, pointer, run)
+
+
 def check_time(value: Any, pointer: str, run: Run) -> None:
-    if _is_string(value, pointer, run) and not is_time(value):
+    if type(value) is str and is_time(value):
+        return
+    if _is_string(value, pointer, run):
         run.add(
             "epcis.time",
             pointer,
@@ -91,8 +102,7 @@ def check_identifier(value: Any, pointer: str, run: Run) -> None:
     name, code, detail = judge(value)
     if code:
         run.add(code, pointer, detail, _FIXES.get(code, _GS1_FIX))
-    elif (name[0] == "r" or value[0] != "u") and not is_uri(value):
-        # A good EPC URN is always a URI; a link or somebody's own name need not be.
+    elif name[0] == "r":  # somebody's own name; a good GS1 identifier is always a URI
         check_uri(value, pointer, run)
 
 
@@ -122,6 +132,11 @@ def _array_of(check: Check, *, items_min: int = 0, unique: bool = False) -> Chec
 
 
 def _check_unique(value: list[Any], pointer: str, run: Run) -> None:
+    try:
+        if len(set(value)) == len(value):
+            return
+    except TypeError:  # something unhashable among them, which is a fault of its own
+        pass
     seen: dict[str, int] = {}
     for index, item in enumerate(value):
         if isinstance(item, str) and (first := seen.setdefault(item, index)) != index:
@@ -138,8 +153,8 @@ def _identifiers(*, unique: bool) -> Check:
         if not _is_array(value, pointer, run):
             return
         for index, item in enumerate(value):
-            # The common case in one line: a good EPC URN. Whatever else it is, is looked at closely.
-            if type(item) is not str or item[:8] != "urn:epc:" or judge(item)[0][0] == "r":
+            # The common case in one line: a good GS1 identifier. Whatever else it is, is looked at closely.
+            if type(item) is not str or judge(item)[0][0] == "r":
                 check_identifier(item, f"{pointer}/{index}", run)
         if unique and len(value) > 1:
             _check_unique(value, pointer, run)
@@ -151,7 +166,9 @@ def _word(vocabulary: Collection[str], what: str, foreign: re.Pattern[str] = _CB
     """A bare word of the standard, or a URI that is nobody's other spelling of one."""
 
     def check_word(value: Any, pointer: str, run: Run) -> None:
-        if not _is_string(value, pointer, run) or value in vocabulary:
+        if type(value) is str and value in vocabulary:
+            return
+        if not _is_string(value, pointer, run):
             return
         if foreign.match(value):
             run.add(
@@ -172,12 +189,16 @@ def _word(vocabulary: Collection[str], what: str, foreign: re.Pattern[str] = _CB
 
 
 def _check_action(value: Any, pointer: str, run: Run) -> None:
-    if _is_string(value, pointer, run) and value not in words.ACTIONS:
+    if type(value) is str and value in words.ACTIONS:
+        return
+    if _is_string(value, pointer, run):
         run.add("epcis.action", pointer, f"{value[:40]!r} is no action", "Say ADD, OBSERVE or DELETE.")
 
 
 def _check_offset(value: Any, pointer: str, run: Run) -> None:
-    if _is_string(value, pointer, run) and not _OFFSET.fullmatch(value):
+    if type(value) is str and _OFFSET.fullmatch(value):
+        return
+    if _is_string(value, pointer, run):
         run.add(
             "epcis.offset",
             pointer,
@@ -423,7 +444,7 @@ ANY_CHECKS: dict[str, Check] = {
     "eventTime": check_time,
     "recordTime": check_time,
     "eventTimeZoneOffset": _check_offset,
-    "eventID": check_uri,
+    "eventID": _check_event_id,
     "certificationInfo": _check_certification,
     "errorDeclaration": _error_declaration,
     "action": _check_action,

@@ -133,8 +133,9 @@ def _rule_object(event: Mapping[str, Any], run: Run) -> None:
             f"ilmd describes what begins to exist, but the action is {event['action']}",
             "Give ilmd only with action ADD.",
         )
-    sensed = _has(event, "sensorElementList") and "readPoint" in event
-    if "epcList" not in event and not _has(event, "quantityList") and not sensed:
+    if "epcList" in event or _has(event, "quantityList"):
+        return
+    if not (_has(event, "sensorElementList") and "readPoint" in event):
         run.add(
             "epcis.what",
             "",

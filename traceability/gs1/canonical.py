@@ -7,22 +7,27 @@ thing have one name; two things never share one.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from traceability.errors import IdentifierMalformed, NotGs1
-from traceability.gs1.digital_link import claims_key, parse_digital_link, render_digital_link
+from traceability.gs1.check_digit import check_digit
+from traceability.gs1.digital_link import CANONICAL_STEM, claims_key, parse_digital_link, render_digital_link
 from traceability.gs1.epc_urn import canonical_of_urn
 
+PRODUCTS_CACHED = 8192  # ledgers name many packs of few products
 IDENTIFIERS_CACHED = 32_768  # about 10 MB; an event is validated and named from the same strings
 
 
-class Judgement(NamedTuple):
-    """What one identifier in an event comes to."""
+# What most links to packs and lots look like: read in a tenth of the time, to the same name.
+_PLAIN_PACK = re.compile(
+    r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?/01/([0-9]{14})/(21|10)/([0-9A-Za-z]{1,20})"
+)
 
-    name: str  # canonical, or "raw:" and the exact string
-    code: str  # "" if the string is a good GS1 identifier, or somebody's own
-    detail: str
+
+@lru_cache(maxsize=PRODUCTS_CACHED)
+def _is_gtin(digits: str) -> bool:
+    return check_digit(digits[:13]) == digits[13]
 
 
 def canonical(identifier: str) -> str:
@@ -33,6 +38,9 @@ def canonical(identifier: str) -> str:
     """
     if identifier[:8].lower() == "urn:epc:":
         return canonical_of_urn(identifier)
+    plain = _PLAIN_PACK.fullmatch(identifier)
+    if plain is not None and _is_gtin(plain[1]):
+        return f"{CANONICAL_STEM}/01/{plain[1]}/{plain[2]}/{plain[3]}"
     link = parse_digital_link(identifier, words=True, short_gtin=True)
     # Qualifiers stand in order of granularity: the last one says which thing is meant.
     qualifier = link.qualifiers[-1] if link.qualifiers else None
@@ -42,15 +50,19 @@ def canonical(identifier: str) -> str:
 
 
 @lru_cache(maxsize=IDENTIFIERS_CACHED)
-def judge(identifier: str) -> Judgement:
-    """Name any string at all, and say whether it is a GS1 identifier gone wrong. Never raises.
+def judge(identifier: str) -> tuple[str, str, str]:
+    """(name, fault code, fault detail) of any string at all. Never raises.
 
-    CBV 2.0 lets parties use URIs of their own, so a string that does not claim to be GS1's is not at fault.
-    0.1 µs for one seen lately.
+    name    canonical, or "raw:" and the exact string
+    code    "" if this is a good GS1 identifier, or somebody's own: CBV 2.0 lets parties use URIs of their
+            own, so what does not claim to be GS1's is not at fault
+
+    0.1 µs for one seen lately. A plain tuple, for this is on the way of every identifier that comes in.
     """
     try:
-        return Judgement(canonical(identifier), "", "")
+        if identifier.startswith("urn:epc:"):
+            return canonical_of_urn(identifier), "", ""
+        return canonical(identifier), "", ""
     except IdentifierMalformed as e:
-        name = "raw:" + identifier
         claims = (not isinstance(e, NotGs1) and identifier[:4].lower() == "urn:") or claims_key(identifier)
-        return Judgement(name, e.code, e.detail) if claims else Judgement(name, "", "")
+        return ("raw:" + identifier, e.code, e.detail) if claims else ("raw:" + identifier, "", "")

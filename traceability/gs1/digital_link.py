@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes
 
 from traceability.errors import IdentifierMalformed, NotGs1
@@ -20,7 +21,7 @@ LINK_LENGTH_MAX = 2048  # longer ones do not fit the symbols that carry them, no
 _WEB = re.compile(r"(?:https?|HTTPS?)://")
 _LINK = re.compile(
     r"(?P<stem>(?:https?|HTTPS?)://(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})+(?::[0-9]{1,5})?"
-    r"|(?:https?|HTTPS?)://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)"
+    r"|(?:https?|HTTPS?)://\[(?P<address>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?)"
     r"(?P<path>(?:/[A-Za-z0-9._~\-!$&'()*+,;=:@%]*+)++)"
     r"(?:\?(?P<query>[A-Za-z0-9._~\-!$&'()*+,;=:@%/?]*+))?"
     r"(?:#[A-Za-z0-9._~\-!$&'()*+,;=:@%/?]*+)?"
@@ -58,6 +59,8 @@ def parse_digital_link(uri: str, *, words: bool = False, short_gtin: bool = Fals
     match = _LINK.fullmatch(uri)
     if match is None:
         raise NotGs1("gs1.unknown", f"{uri[:64]!r} has no path, or characters that a URI cannot have")
+    if match["address"] is not None and not _is_ipv6(match["address"]):
+        raise NotGs1("gs1.unknown", f"{match['address'][:64]!r} is no address of a host")
     if _BAD_ESCAPE.search(uri):
         raise IdentifierMalformed(
             "gs1.percent-encoding", f"{uri[:64]!r} has a % without two hexadecimal digits"
@@ -103,6 +106,14 @@ def claims_key(uri: str) -> bool:
     segments = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
     place = _find_key(segments, words=False)
     return place is not None and len(segments[place + 1]) > 4 and segments[place + 1].isdigit()
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _find_key(segments: list[str], words: bool) -> int | None:

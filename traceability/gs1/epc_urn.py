@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 from traceability.errors import IdentifierMalformed, NotGs1
 from traceability.gs1.check_digit import check_digit
-from traceability.gs1.digital_link import CANONICAL_STEM
+from traceability.gs1.digital_link import CANONICAL_STEM as _STEM
 
 COMPANY_PREFIX_LENGTHS = range(6, 13)
 URN_LENGTH_MAX = 256  # the longest GS1 scheme, all escaped, has about 140
-_PRODUCTS_CACHED = 8192  # (company prefix, item) pairs: ledgers name many packs of few products
+PRODUCTS_CACHED = 8192  # (company prefix, reference) pairs: ledgers name many packs of few products
 
 # What a URN may hold unescaped, and the rest of character set 82, which it must escape.
 _X = re.compile(r"(?:[!'()*+,\-.:;=_0-9A-Za-z]|%[0-9A-Fa-f]{2})+")
@@ -36,12 +36,11 @@ def canonical_of_urn(urn: str) -> str:
         raise IdentifierMalformed(
             "gs1.length", f"an EPC URN of {len(urn)} characters; at most {URN_LENGTH_MAX}"
         )
-    kind_end = urn.find(":", 8)
-    scheme_end = urn.find(":", kind_end + 1)
-    read = _SCHEMES.get(urn[8:scheme_end]) if 0 < kind_end < scheme_end else None
+    parts = urn.split(":", 4)
+    read = _SCHEMES.get((parts[2], parts[3])) if len(parts) == 5 else None
     if read is None:
         raise _unknown(urn)
-    return CANONICAL_STEM + read(urn[scheme_end + 1 :])
+    return read(parts[4])
 
 
 def _unknown(urn: str) -> IdentifierMalformed:
@@ -80,7 +79,7 @@ def _digits(prefix: str, reference: str, total: int) -> None:
         raise IdentifierMalformed("gs1.value", f"the reference {reference!r} is not digits alone")
 
 
-@lru_cache(maxsize=_PRODUCTS_CACHED)
+@lru_cache(maxsize=PRODUCTS_CACHED)
 def _gtin(prefix: str, item: str) -> str:
     """GTIN-14: the indicator digit, which the URN keeps at the head of the item, goes to the front."""
     _digits(prefix, item, 13)
@@ -88,7 +87,7 @@ def _gtin(prefix: str, item: str) -> str:
     return body + check_digit(body)
 
 
-@lru_cache(maxsize=_PRODUCTS_CACHED)
+@lru_cache(maxsize=PRODUCTS_CACHED)
 def _key13(prefix: str, reference: str) -> str:
     _digits(prefix, reference, 12)
     return prefix + reference + check_digit(prefix + reference)
@@ -139,51 +138,51 @@ def _number(text: str, length_max: int, *, what: str, leading_zero: bool) -> str
 
 def _sgtin(rest: str) -> str:
     prefix, item, serial = _split(rest, 3, "prefix.item.serial")
-    return f"/01/{_gtin(prefix, item)}/21/{_text(serial, 20, what='serial')}"
+    return f"{_STEM}/01/{_gtin(prefix, item)}/21/{_text(serial, 20, what='serial')}"
 
 
 def _upui(rest: str) -> str:
     prefix, item, serial = _split(rest, 3, "prefix.item.serial")
-    return f"/01/{_gtin(prefix, item)}/235/{_text(serial, 28, what='serial')}"
+    return f"{_STEM}/01/{_gtin(prefix, item)}/235/{_text(serial, 28, what='serial')}"
 
 
 def _lgtin(rest: str) -> str:
     prefix, item, lot = _split(rest, 3, "prefix.item.lot")
-    return f"/01/{_gtin(prefix, item)}/10/{_text(lot, 20, what='lot')}"
+    return f"{_STEM}/01/{_gtin(prefix, item)}/10/{_text(lot, 20, what='lot')}"
 
 
 def _sscc(rest: str) -> str:
     prefix, serial = _split(rest, 2, "prefix.serial")
     _digits(prefix, serial, 17)
     body = serial[0] + prefix + serial[1:]
-    return f"/00/{body}{check_digit(body)}"
+    return f"{_STEM}/00/{body}{check_digit(body)}"
 
 
 def _sgln(rest: str) -> str:
     prefix, location, extension = _split(rest, 3, "prefix.location.extension")
     # A lone 0 is how an SGLN says that it has no extension (Tag Data Standard, 6.3.3).
     tail = "" if extension == "0" else f"/254/{_text(extension, 20, what='extension')}"
-    return f"/414/{_key13(prefix, location)}{tail}"
+    return f"{_STEM}/414/{_key13(prefix, location)}{tail}"
 
 
 def _pgln(rest: str) -> str:
     prefix, party = _split(rest, 2, "prefix.party")
-    return f"/417/{_key13(prefix, party)}"
+    return f"{_STEM}/417/{_key13(prefix, party)}"
 
 
 def _grai(rest: str) -> str:
     prefix, asset, serial = _split(rest, 3, "prefix.asset.serial")
-    return f"/8003/0{_key13(prefix, asset)}{_text(serial, 16, what='serial')}"
+    return f"{_STEM}/8003/0{_key13(prefix, asset)}{_text(serial, 16, what='serial')}"
 
 
 def _gdti(rest: str) -> str:
     prefix, document, serial = _split(rest, 3, "prefix.document.serial")
-    return f"/253/{_key13(prefix, document)}{_text(serial, 17, what='serial')}"
+    return f"{_STEM}/253/{_key13(prefix, document)}{_text(serial, 17, what='serial')}"
 
 
 def _sgcn(rest: str) -> str:
     prefix, coupon, serial = _split(rest, 3, "prefix.coupon.serial")
-    return f"/255/{_key13(prefix, coupon)}{_number(serial, 12, what='serial', leading_zero=True)}"
+    return f"{_STEM}/255/{_key13(prefix, coupon)}{_number(serial, 12, what='serial', leading_zero=True)}"
 
 
 def _owned(rest: str, what: str) -> str:
@@ -193,24 +192,24 @@ def _owned(rest: str, what: str) -> str:
 
 
 def _giai(rest: str) -> str:
-    return f"/8004/{_owned(rest, 'asset reference')}"
+    return f"{_STEM}/8004/{_owned(rest, 'asset reference')}"
 
 
 def _ginc(rest: str) -> str:
-    return f"/401/{_owned(rest, 'consignment reference')}"
+    return f"{_STEM}/401/{_owned(rest, 'consignment reference')}"
 
 
 def _gsin(rest: str) -> str:
     prefix, shipper = _split(rest, 2, "prefix.shipper-reference")
     _digits(prefix, shipper, 16)
-    return f"/402/{prefix}{shipper}{check_digit(prefix + shipper)}"
+    return f"{_STEM}/402/{prefix}{shipper}{check_digit(prefix + shipper)}"
 
 
 def _service(ai: str) -> Callable[[str], str]:
     def read(rest: str) -> str:
         prefix, reference = _split(rest, 2, "prefix.service-reference")
         _digits(prefix, reference, 17)
-        return f"/{ai}/{prefix}{reference}{check_digit(prefix + reference)}"
+        return f"{_STEM}/{ai}/{prefix}{reference}{check_digit(prefix + reference)}"
 
     return read
 
@@ -226,7 +225,7 @@ def _part(prefix: str, part: str) -> str:
         raise IdentifierMalformed(
             "gs1.length", f"a component and part of {len(prefix) + len(decoded)} characters; at most 30"
         )
-    return f"/8010/{prefix}{quote(decoded, safe='')}"
+    return f"{_STEM}/8010/{prefix}{quote(decoded, safe='')}"
 
 
 def _cpi(rest: str) -> str:
@@ -242,7 +241,7 @@ def _piece(prefix: str, item: str, piece: str, total: str) -> str:
         raise IdentifierMalformed(
             "gs1.piece", f"piece {piece[:8]!r} of {total[:8]!r} cannot be: two digits each, from 01"
         )
-    return f"/8006/{_gtin(prefix, item)}{both}"
+    return f"{_STEM}/8006/{_gtin(prefix, item)}{both}"
 
 
 def _itip(rest: str) -> str:
@@ -265,29 +264,29 @@ def _pattern(count: int, read: Callable[..., str]) -> Callable[[str], str]:
     return of
 
 
-_SCHEMES: dict[str, Callable[[str], str]] = {
-    "id:sgtin": _sgtin,
-    "id:sscc": _sscc,
-    "id:sgln": _sgln,
-    "id:pgln": _pgln,
-    "id:grai": _grai,
-    "id:giai": _giai,
-    "id:gsrn": _service("8018"),
-    "id:gsrnp": _service("8017"),
-    "id:gdti": _gdti,
-    "id:cpi": _cpi,
-    "id:sgcn": _sgcn,
-    "id:ginc": _ginc,
-    "id:gsin": _gsin,
-    "id:itip": _itip,
-    "id:upui": _upui,
-    "class:lgtin": _lgtin,
-    "idpat:sgtin": _pattern(2, lambda p, i: f"/01/{_gtin(p, i)}"),
-    "idpat:upui": _pattern(2, lambda p, i: f"/01/{_gtin(p, i)}"),
-    "idpat:sgln": _pattern(2, lambda p, i: f"/414/{_key13(p, i)}"),
-    "idpat:grai": _pattern(2, lambda p, a: f"/8003/0{_key13(p, a)}"),
-    "idpat:gdti": _pattern(2, lambda p, d: f"/253/{_key13(p, d)}"),
-    "idpat:sgcn": _pattern(2, lambda p, c: f"/255/{_key13(p, c)}"),
-    "idpat:cpi": _pattern(2, _part),
-    "idpat:itip": _pattern(4, _piece),
+_SCHEMES: dict[tuple[str, str], Callable[[str], str]] = {
+    ("id", "sgtin"): _sgtin,
+    ("id", "sscc"): _sscc,
+    ("id", "sgln"): _sgln,
+    ("id", "pgln"): _pgln,
+    ("id", "grai"): _grai,
+    ("id", "giai"): _giai,
+    ("id", "gsrn"): _service("8018"),
+    ("id", "gsrnp"): _service("8017"),
+    ("id", "gdti"): _gdti,
+    ("id", "cpi"): _cpi,
+    ("id", "sgcn"): _sgcn,
+    ("id", "ginc"): _ginc,
+    ("id", "gsin"): _gsin,
+    ("id", "itip"): _itip,
+    ("id", "upui"): _upui,
+    ("class", "lgtin"): _lgtin,
+    ("idpat", "sgtin"): _pattern(2, lambda p, i: f"{_STEM}/01/{_gtin(p, i)}"),
+    ("idpat", "upui"): _pattern(2, lambda p, i: f"{_STEM}/01/{_gtin(p, i)}"),
+    ("idpat", "sgln"): _pattern(2, lambda p, i: f"{_STEM}/414/{_key13(p, i)}"),
+    ("idpat", "grai"): _pattern(2, lambda p, a: f"{_STEM}/8003/0{_key13(p, a)}"),
+    ("idpat", "gdti"): _pattern(2, lambda p, d: f"{_STEM}/253/{_key13(p, d)}"),
+    ("idpat", "sgcn"): _pattern(2, lambda p, c: f"{_STEM}/255/{_key13(p, c)}"),
+    ("idpat", "cpi"): _pattern(2, _part),
+    ("idpat", "itip"): _pattern(4, _piece),
 }
