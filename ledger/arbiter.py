@@ -116,21 +116,21 @@ class Arbiter:
 
     def _rebuild_edge(self, stored: Sequence[list[bytes] | None]) -> list[Sequence[bytes | None]]:
         indexes = [self._size >> TILE_HEIGHT * (level + 1) for level in range(len(stored))]
-        witnesses = [self._witnesses(level, indexes[level], tile) for level, tile in enumerate(stored)]
+        # A last level-0 tile that was made from the entries as they stand bears no witness of its own.
+        is_echo = bool(stored) and self._is_echo(stored[0], indexes[0] * TILE_WIDTH)
+        witnesses = [
+            self._witnesses(level, indexes[level], None if level == 0 and is_echo else tile)
+            for level, tile in enumerate(stored)
+        ]
         found = None if self._root is None else self._search_edge(witnesses)
         right: list[Sequence[bytes | None]] = (
             [_agreed(said) for said in witnesses] if found is None else [*found]
         )
         for level, tile in enumerate(stored):
-            leaves, vouched = witnesses[0][-2:]
-            if level == 0 and self._is_echo(tile, indexes[0] * TILE_WIDTH):
-                # The tile was made from the entries, so it bears no witness of its own, nor any blame.
-                if found is None and self._root is None:
-                    right[0] = _agreed([leaves, vouched])
-            else:
+            if level > 0 or not is_echo:
                 self._compare(level, indexes[level], tile, right[level])
         if found is None and self._root is not None:
-            right[0] = self._blame_edge(*witnesses[0][-2:])
+            right[0] = self._blame_edge(*witnesses[0][-3:-1])
         return right
 
     def _blame_edge(self, leaves: _Witness, vouched: _Witness) -> _Witness:
@@ -192,38 +192,40 @@ class Arbiter:
             tiles = (self._read_tile(level - 1, first + place, TILE_WIDTH)[0] for place in range(width))
             return [[None if tile is None else root_hash(tile) for tile in tiles]]
         # The next tile's first entry vouches for this one's last.
-        slots = self._entries(first, first + width + 1)
-        leaves: _Witness = [None if row is None else entries.leaf_hash(row) for row in slots[:width]]
-        vouched: _Witness = [_prev_of(row) for row in slots[1:]]
-        return [leaves, vouched]
+        slots, rivals = self._entries(first, first + width + 1)
+        leaves, vouched = [_leaf_of(row) for row in slots[:width]], [_prev_of(row) for row in slots[1:]]
+        return [leaves, vouched, [_leaf_of(row) for row in rivals[:width]]]
 
-    def _entries(self, start: int, end: int) -> list[bytes | None]:
+    def _entries(self, start: int, end: int) -> tuple[list[bytes | None], list[bytes | None]]:
         """Read entries where they say they belong: so one removed or inserted moves nobody.
 
-        Rows that are no entries, or say what another says too, stay where they are, if that is free.
+        Give one row for each position, and where a second one claims the same, that one as well. Who
+        stands where he says goes first; who says nothing true stays where he stands, if that is free.
         """
         low = max(0, start - SHIFT_MAX)
         rows = read_rows(self._reader.read_entries, low, end + SHIFT_MAX)
+        claims = [(at, None if row is None else _seq_of(row), row) for at, row in enumerate(rows, low)]
         slots: list[bytes | None] = [None] * (end - start)
-        strangers: list[tuple[int, bytes]] = []
-        for position, row in enumerate(rows, low):
-            if row is None:
-                continue
-            claimed = _seq_of(row)
+        rivals: list[bytes | None] = [None] * (end - start)
+        astray: list[tuple[int, bytes | None]] = []
+        for at, claimed, row in sorted(claims, key=lambda claim: claim[0] != claim[1]):
             if claimed is not None and start <= claimed < end and slots[claimed - start] is None:
                 slots[claimed - start] = row
-            elif start <= position < end:
-                strangers.append((position - start, row))
-        for place, row in strangers:
-            slots[place] = slots[place] or row
-        return slots
+                continue
+            astray.append((at, row))
+            if claimed is not None and start <= claimed < end:
+                rivals[claimed - start] = row
+        for at, row in astray:
+            if start <= at < end and slots[at - start] is None:
+                slots[at - start] = row
+        return slots, rivals
 
     def _is_echo(self, stored: Sequence[bytes] | None, first: int) -> bool:
         """Say whether the last level-0 tile may have been made from the entries as they stand."""
         if stored is None:
             return True
         rows = read_rows(self._reader.read_entries, first, first + len(stored))
-        return list(stored) == [None if row is None else entries.leaf_hash(row) for row in rows]
+        return list(stored) == [_leaf_of(row) for row in rows]
 
     def _read_tile(self, level: int, index: int, width: int) -> tuple[list[bytes] | None, str]:
         """Give the tile's hashes, or nothing and why."""
@@ -272,6 +274,10 @@ def _seq_of(row: bytes) -> int | None:
         return entries.parse(row).seq
     except EntryMalformed:
         return None
+
+
+def _leaf_of(row: bytes | None) -> bytes | None:
+    return None if row is None else entries.leaf_hash(row)
 
 
 def _prev_of(row: bytes | None) -> bytes | None:
