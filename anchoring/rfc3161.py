@@ -29,6 +29,7 @@ from rfc3161_client import (
 )
 from rfc3161_client.base import HashAlgorithm
 
+from anchoring.der import sort_certificates
 from anchoring.errors import (
     AnchoringError,
     AuthorityFailed,
@@ -171,7 +172,7 @@ class _Parts:
 
 def _decode(response: bytes) -> TimeStampResponse:
     try:
-        return decode_timestamp_response(response)
+        return decode_timestamp_response(sort_certificates(response))
     except ValueError as error:
         raise TokenMalformed("token.der", _shorten(f"not the DER of a TimeStampResp: {error}")) from error
 
