@@ -107,6 +107,8 @@ def require_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError as e:
         raise InputMalformed("url", f"{url!r} is no address: {e}") from e
+    if not url.isprintable() or " " in url or parts.username is not None:
+        raise InputMalformed("url", "a ledger's address holds no spaces, and no user name or password")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InputMalformed(
             "url", f"{url!r} is no ledger's address; expected https://host or https://host/path"

@@ -61,6 +61,7 @@ class Queued:
     source: str
     position: int
     is_new: bool  # False: this content was in the outbox before, and was not signed again
+    state: State = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +244,10 @@ class Outbox:
             assert draft.payload is not None
             identity = _content_key(draft.payload, key.public.kid, self.origin, typ)
         row = self._connection.execute(
-            "SELECT position FROM statements WHERE content_key = ?", (identity,)
+            "SELECT position, state FROM statements WHERE content_key = ?", (identity,)
         ).fetchone()
         if row is not None:
-            return Queued(draft.source, int(row[0]), is_new=False)
+            return Queued(draft.source, int(row[0]), is_new=False, state=row[1])
         if draft.statement is None:
             # Signed under the write lock: two processes with the same file cannot both sign it. A crash
             # before the commit loses this signature before anyone saw it.

@@ -7,6 +7,7 @@ transaction leaves the file as it was before.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,12 @@ CREATE INDEX statements_refused ON statements (position) WHERE state = 'refused'
 
 CREATE TRIGGER statements_stay BEFORE DELETE ON statements
 BEGIN SELECT RAISE(ABORT, 'an outbox forgets nothing'); END;
+CREATE TRIGGER statements_are_not_replaced
+BEFORE INSERT ON statements WHEN EXISTS (
+  SELECT 1 FROM statements
+  WHERE position = NEW.position OR digest = NEW.digest OR content_key = NEW.content_key
+)
+BEGIN SELECT RAISE(ABORT, 'signed bytes never change'); END;
 CREATE TRIGGER statements_are_signed_once
 BEFORE UPDATE OF position, statement, digest, content_key, kid, typ ON statements
 BEGIN SELECT RAISE(ABORT, 'signed bytes never change'); END;
@@ -126,16 +133,14 @@ def connect(path: Path) -> Any:
 
 
 def _prepare(connection: Any, path: Path) -> None:
-    application_id = _pragma(connection, "application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application_id not in (0, APPLICATION_ID) or (application_id == 0 and tables):
-        raise OutboxMalformed("outbox.file", f"{path} is a database of something else")
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    # Looked at and made under one lock: two processes may have come to make it.
     with transaction(connection, path):
-        # Looked at again under the lock: two processes may have come to make it.
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        application_id = _pragma(connection, "application_id")
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and tables):
+            raise OutboxMalformed("outbox.file", f"{path} is a database of something else")
+        if not tables:
             for sql in _split(_SCHEMA):
                 connection.execute(sql)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -145,6 +150,20 @@ def _prepare(connection: Any, path: Path) -> None:
         raise OutboxMalformed(
             "outbox.version", f"{path} has version {version}; this program knows {SCHEMA_VERSION}"
         )
+    _switch_to_wal(connection)
+
+
+def _switch_to_wal(connection: Any) -> None:
+    # SQLite does not wait for a lock here, however long the busy timeout is. The mode stays in the file.
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
 
 
 def _pragma(connection: Any, name: str) -> int:

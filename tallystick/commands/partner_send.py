@@ -189,7 +189,7 @@ def send(
         told.remember(replace=False)
         if not queue_only:
             _require_ways(told)
-        new, known = _enqueue(outbox, paths, typ, told.find("key_uri"), passphrase_source)
+        new, known, refused_before = _enqueue(outbox, paths, typ, told.find("key_uri"), passphrase_source)
         if not as_json and paths:
             say(_queued_line(new, known, outbox))
         if queue_only:
@@ -200,11 +200,17 @@ def send(
         summary = _send(outbox, told, patience_s, batch, refused, as_json=as_json)
         told.remember(replace=summary.ended_by is None)
         if as_json:
-            say_json(_summary_members(outbox, summary, new, known, refused))
+            say_json(_summary_members(outbox, summary, (new, known, refused_before), refused))
         else:
             _report(outbox, summary, refused)
-    code = exit_code(summary.ended_by) if summary.ended_by else INCOMPLETE if summary.refused else OK
-    raise SystemExit(code)
+            if refused_before:
+                say(
+                    f"{plural(refused_before, 'of these events was', 'of these events were')} "
+                    "refused before: tallystick outbox list --state refused; tallystick outbox retry"
+                )
+    if summary.ended_by is not None:
+        raise SystemExit(exit_code(summary.ended_by))
+    raise SystemExit(INCOMPLETE if summary.refused or refused_before else OK)
 
 
 def _open_outbox(path: Path, origin: str | None, *, create: bool) -> Outbox:
@@ -260,8 +266,8 @@ def _require_ways(told: _Settings) -> None:
 
 def _enqueue(
     outbox: Outbox, paths: tuple[str, ...], typ: str, key_uri: str | None, passphrase_source: str | None
-) -> tuple[int, int]:
-    """(how many are new, how many were known). Everything that can be looked at before is, first."""
+) -> tuple[int, int, int]:
+    """How many are new, how many were known, and how many of those were refused before."""
     for _ in read_drafts([name for name in paths if name != "-"], sys.stdin.buffer, typ=typ):
         pass  # one bad file in a folder of a thousand: better said before the first is signed
     keys: list[PrivateKey] = []
@@ -272,11 +278,12 @@ def _enqueue(
         return keys[0]
 
     drafts = read_drafts(paths, sys.stdin.buffer, typ=typ)
-    new = known = 0
+    new = known = refused = 0
     while chunk := list(islice(drafts, ENQUEUE_CHUNK)):
         for queued in outbox.enqueue(chunk, typ=typ, find_key=find_key):
             new, known = (new + 1, known) if queued.is_new else (new, known + 1)
-    return new, known
+            refused += queued.state == "refused"
+    return new, known, refused
 
 
 def _send(
@@ -348,13 +355,17 @@ def _report(outbox: Outbox, summary: Summary, refused: list[tuple[str, list[Line
 
 
 def _summary_members(
-    outbox: Outbox, summary: Summary, new: int, known: int, refused: list[tuple[str, list[LineFault]]]
+    outbox: Outbox,
+    summary: Summary,
+    queued: tuple[int, int, int],
+    refused: list[tuple[str, list[LineFault]]],
 ) -> dict[str, Any]:
+    new, known, refused_before = queued
     return {
-        "ok": summary.ended_by is None and not refused,
+        "ok": summary.ended_by is None and not refused and not refused_before,
         "origin": outbox.origin,
         "outbox": str(outbox.path),
-        "queued": {"new": new, "known": known},
+        "queued": {"new": new, "known": known, "refused_before": refused_before},
         "receipted": summary.receipted,
         "duplicates": summary.duplicates,
         "refused": [{"source": source, "faults": line_fault_members(faults)} for source, faults in refused],

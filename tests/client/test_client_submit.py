@@ -254,7 +254,17 @@ def test_an_answer_with_holes_settles_nothing(
 
 
 @pytest.mark.parametrize(
-    "url", ["ledger.example", "ftp://ledger.example", "https://", "http://[", "http://x?y=1"]
+    "url",
+    [
+        "ledger.example",
+        "ftp://ledger.example",
+        "https://",
+        "http://[",
+        "http://x?y=1",
+        "http://me:pw@x",
+        "http://a b",
+        "http://a\n",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InputMalformed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +153,7 @@ def test_the_file_refuses_to_forget(outbox: Outbox) -> None:
             "UPDATE statements SET statement = x'00'",
             "UPDATE statements SET digest = x'00'",
             "UPDATE statements SET state = 'receipted'",
+            "INSERT OR REPLACE INTO statements SELECT * FROM statements",
         ):
             with pytest.raises(sqlite3.IntegrityError):
                 connection.execute(sql)
@@ -184,6 +186,25 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
         Outbox.open(tmp_path / "absent.sqlite")
     assert [path.read_bytes() for path in (text, other)] == before
     assert not (tmp_path / "absent.sqlite").exists()
+
+
+def test_many_may_come_to_make_it_at_once(tmp_path: Path) -> None:
+    faults: list[Exception] = []
+    together = threading.Barrier(6)
+
+    def make() -> None:
+        together.wait()
+        try:
+            Outbox.open(tmp_path / "new.sqlite", origin=ORIGIN).close()
+        except Exception as e:
+            faults.append(e)
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
 
 
 def test_one_sender_at_a_time(outbox: Outbox) -> None:

@@ -109,7 +109,7 @@ def test_the_outbox_remembers_what_it_was_told(server: LedgerServer, desk: Path)
     _run("send", "events", "--key", "acme.key", *_told(server))
     (desk / "events/11.json").write_bytes(b'{"n":11}')
     result = _json(_run("send", "events", "--json"))
-    assert result["queued"] == {"new": 1, "known": 2}
+    assert result["queued"] == {"new": 1, "known": 2, "refused_before": 0}
     assert (result["ok"], result["receipted"], result["waiting"]) == (True, 1, 0)
 
 
@@ -289,6 +289,8 @@ def test_refused_events_are_named_with_their_fault(server: LedgerServer, desk: P
     result = _run(*arguments, code=3)
     assert "refused  events/10.json: gs1.check-digit at /epcList/0: is 4" in result.stdout
     assert "1 event, each with a checked receipt: position 2" in result.stdout
+    again = _run(*arguments, code=3)
+    assert "1 of these events was refused before" in again.stdout
     listed = _run("outbox", "list", "--state", "refused", "--json").stdout.splitlines()
     assert [json.loads(line)["faults"][0]["pointer"] for line in listed] == ["/epcList/0"]
     server.refuse = lambda _statement: None
