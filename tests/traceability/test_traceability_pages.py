@@ -1,0 +1,74 @@
+"""What the pages about identifiers, events and names show is what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from traceability.epcis.validate import read_event, validate_event
+from traceability.errors import IdentifierMalformed
+from traceability.gs1 import canonical
+from traceability.gs1.canonical import judge
+from traceability.names import index_key, names_v1
+
+PAGES = Path(__file__).resolve().parents[2] / "docs/formats"
+
+
+def _blocks(page, language):
+    text = (PAGES / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def _rows(page, language):
+    (block,) = _blocks(page, language)
+    return [line.split() for line in block.splitlines()]
+
+
+def test_every_spelling_has_the_name_that_the_page_gives():
+    rows = _rows("gs1-identifiers.md", "identifiers")
+    assert len(rows) > 8
+    for spelling, _, name in rows:
+        assert canonical(spelling) == name
+
+
+def test_every_refusal_has_the_code_that_the_page_gives():
+    rows = _rows("gs1-identifiers.md", "refused")
+    assert len(rows) > 8
+    for code, identifier in rows:
+        with pytest.raises(IdentifierMalformed) as caught:
+            canonical(identifier)
+        assert caught.value.code == code
+        assert judge(identifier)[1] == code
+
+
+def test_the_page_about_events_opens_with_a_good_one():
+    example = _blocks("epcis-event.md", "json")[0]
+    assert read_event(example.encode()).biz_step == "receiving"
+
+
+def test_the_bad_event_has_the_faults_that_the_page_lists():
+    event = json.loads(_blocks("epcis-event.md", "json")[1])
+    listed = [(pointer.replace("(whole)", ""), code) for pointer, code in _rows("epcis-event.md", "faults")]
+    assert [(fault.pointer, fault.code) for fault in validate_event(event)] == listed
+
+
+def test_every_code_of_the_validator_is_on_the_page():
+    room = Path(__file__).resolve().parents[2] / "traceability"
+    used = {
+        code
+        for path in (room / "epcis").glob("*.py")
+        for code in re.findall(r'"(epcis\.[a-z.]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(used) > 20
+    page = (PAGES / "epcis-event.md").read_text(encoding="utf-8")
+    assert {code for code in used if f"`{code}`" not in page} == set()
+
+
+def test_the_page_about_names_shows_the_names_and_their_keys():
+    (example,) = _blocks("names.md", "json")
+    shown = [(int(position), name, int(key)) for position, name, key in _rows("names.md", "names")]
+    found = names_v1("epcis-event+jws", json.loads(example))
+    assert [(position, name, index_key(name)) for position, name in found] == shown
