@@ -8,7 +8,7 @@ right, whatever the entries say. One that does not is rebuilt from other witness
     the chain           each entry's `prev` is the leaf hash of the one before it
 
 until a combination leads to the hash above; then the tile is named, and the walk goes on with what
-was rebuilt. Where none does, what two witnesses agree on is taken, and said to be unproven.
+was rebuilt. Where none does, what two witnesses agree on is taken, and a finding says so.
 
 Promise: one altered tile is named and costs nothing else its proof. Memory holds one tile a level.
 """
@@ -141,14 +141,13 @@ class Arbiter:
         one whose successor is sound, and says otherwise, is not.
         """
         right: _Witness = []
-        is_next_suspect = False
+        is_next_sound = True
         for leaf, prev in zip(reversed(leaves), reversed(vouched), strict=True):
             if not right:
                 right.append(leaf if leaf == prev else None)
-                is_next_suspect = right[0] is None
             else:
-                right.append(leaf if is_next_suspect and leaf is not None else prev)
-                is_next_suspect = False
+                right.append(prev if is_next_sound else leaf)
+            is_next_sound = leaf is not None and right[-1] == leaf
         right.reverse()
         if None not in right:
             detail = "everything stored agrees with itself, and leads to another root than the signed one"

@@ -14,7 +14,7 @@ import json
 import re
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import merkle
@@ -85,7 +85,7 @@ def parse(data: bytes) -> Entry:
     return Entry(
         seq=seq,
         kind=kind.decode(),
-        recorded_at=parse_time(time_text.decode()),
+        recorded_at=_moment(time_text.decode()),
         prev=prev,
         statement=a2b_base64(statement_text),
         keys=keys,
@@ -110,8 +110,13 @@ def parse_time(text: str) -> datetime:
         raise EntryMalformed(
             "entry.recorded_at", "the time is not spelled YYYY-MM-DDThh:mm:ss.ffffffZ", "/recorded_at"
         )
+    return _moment(text)
+
+
+def _moment(text: str) -> datetime:
+    """Read a time whose spelling has been checked: only the calendar can still object."""
     try:
-        return datetime.fromisoformat(text[:26]).replace(tzinfo=UTC)
+        return datetime.fromisoformat(text)
     except ValueError as e:
         raise EntryMalformed("entry.recorded_at", f"there is no such time as {text}", "/recorded_at") from e
 

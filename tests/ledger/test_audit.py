@@ -388,6 +388,17 @@ def test_an_entry_and_its_tile_are_told_apart(honest: dict) -> None:
             assert found(run(ledger)) == [(None, "tile.altered", "0/000"), (entry_at, "entry.altered", None)]
 
 
+@pytest.mark.parametrize("place", [0, 20, 60, 150])
+def test_two_altered_entries_are_named_where_the_tile_is_no_witness(honest: dict, place: int) -> None:
+    ledger = honest[300, True]
+    for seq in (256, 280, 297):
+        with (
+            altered(ledger.entries, seq, flip(ledger.entries[seq], place)),
+            altered(ledger.entries, 299, flip(ledger.entries[299], place)),
+        ):
+            assert found(run(ledger)) == [(seq, "entry.altered", None), (299, "entry.altered", None)]
+
+
 def test_an_entry_whose_tile_was_made_to_fit_is_named_with_it(honest: dict) -> None:
     ledger = honest[513, False]
     entry = flip(ledger.entries[70], 150)
