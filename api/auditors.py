@@ -37,9 +37,8 @@ TRUST_WARNING = (
     " compare it with what the operator published elsewhere before you pin it."
 )
 HISTORY_NOTE = (
-    "What the ledger's index holds, not yet verified. GET /evidence gives the same with proofs; that nothing"
-    " was"
-    " left out is not proved by either."
+    "What the ledger's index holds, not yet verified. GET /evidence gives the same with proofs; that"
+    " nothing was left out is not proved by either."
 )
 
 

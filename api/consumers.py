@@ -2,7 +2,7 @@
 
     GET /                                        look up a pack by hand
     GET /find?gtin=&serial=                      from the form to the pack's own address
-    GET /01/<gtin>[/10/<lot>]/21/<serial>        the pack's GS1 Digital Link
+    GET /01/<gtin>[/22/…][/10/…]/21/<serial>     the pack's GS1 Digital Link
     GET /01/<gtin>[/10/<lot>]                    a code that names no single pack
 
 Errors on these paths are pages too: whoever holds a pack has no use for a problem detail.
@@ -24,8 +24,8 @@ from api.journey import signer_of, steps_of
 from api.notices import Notice
 from api.packs import Examined, Packs, file_name
 from api.problems import BAD_REQUEST, NOT_FOUND, OK, SEE_OTHER, SERVICE_UNAVAILABLE, status_of
+from api.questions import Pack
 from api.services import Services
-from api.story import Pack
 from keys.errors import Fault, Malformed, NotYet
 from traceability.consumer import product_facts
 from traceability.gs1 import parse_digital_link
@@ -99,9 +99,11 @@ def blueprint(services: Services, packs: Packs) -> Blueprint:
 
     @consumers.get("/01/<gtin>/21/<path:serial>")
     @consumers.get("/01/<gtin>/10/<lot>/21/<path:serial>")
-    def pack(gtin: str, serial: str, lot: str = "") -> Response:
+    @consumers.get("/01/<gtin>/22/<variant>/21/<path:serial>")
+    @consumers.get("/01/<gtin>/22/<variant>/10/<lot>/21/<path:serial>")
+    def pack(gtin: str, serial: str, lot: str = "", variant: str = "") -> Response:
         try:
-            epc = packs.canonical(_link(gtin, serial, lot))
+            epc = packs.canonical(_link(gtin, serial, lot, variant))
         except Malformed as fault:
             return notice(_malformed(fault), BAD_REQUEST, gtin[:TYPED_LENGTH_MAX], serial[:TYPED_LENGTH_MAX])
         gtin14 = parse_digital_link(epc).key[1]
@@ -138,10 +140,12 @@ def _pack(examined: Examined) -> Pack:
     )
 
 
-def _link(gtin: str, serial: str, lot: str = "") -> str:
+def _link(gtin: str, serial: str, lot: str = "", variant: str = "") -> str:
     """The pack's Digital Link, its parts percent-encoded: whatever was typed stays one part."""
-    middle = f"/10/{quote(lot, safe='')}" if lot else ""
-    return f"https://id.gs1.org/01/{quote(gtin, safe='')}{middle}/21/{quote(serial, safe='')}"
+    parts = [("01", gtin), ("22", variant), ("10", lot), ("21", serial)]
+    return "https://id.gs1.org" + "".join(
+        f"/{ai}/{quote(value, safe='')}" for ai, value in parts if value or ai in ("01", "21")
+    )
 
 
 def _path(gtin: str, serial: str) -> str:

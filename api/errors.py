@@ -1,6 +1,7 @@
 """ApiError
 ├─ RequestMalformed      the request itself cannot be read: a header, an argument, a torn body
 ├─ RequestTooLarge       more bytes or more lines than one request may bring
+├─ LengthMissing         a body that does not say how long it is: nobody could tell if it was torn
 ├─ MediaTypeNotTaken     the body is of a kind that this door does not read
 ├─ MethodNotTaken        the path is right and the method is not
 ├─ NothingHere           no such path, no such tile, no such entry
@@ -30,6 +31,10 @@ class RequestMalformed(ApiError, Malformed):
 
 class RequestTooLarge(ApiError, Refused):
     """Send less at once."""
+
+
+class LengthMissing(ApiError, Refused):
+    """Send it again with Content-Length."""
 
 
 class MediaTypeNotTaken(ApiError, Refused):

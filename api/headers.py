@@ -54,4 +54,5 @@ def register(app: Flask, base_url: str) -> None:
             headers.setdefault("Strict-Transport-Security", f"max-age={TRANSPORT_MAX_AGE_S}")
         if request.method == "OPTIONS":
             headers["Content-Length"] = "0"
+            headers.pop("Content-Type", None)  # of nothing
         return response

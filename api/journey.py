@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from datetime import UTC
 from urllib.parse import unquote
 
-from api.story import Step, minute
+from api.questions import Step, minute
 from keys import envelope
 from keys.registry import Registry
-from traceability.event import Event, Named
+from traceability.event import Named
 from traceability.history import HistoryItem
 
 WORD_LENGTH_MAX = 48  # of a business step or a place that is shown as it stands
@@ -72,6 +72,14 @@ _DISPOSITIONS = {
     "recalled": "Recalled",
     "stolen": "Recorded as stolen",
 }
+# Aggregation, by whether it is undone, and whether it is the pack's own or that of the box around it.
+_PACKING = frozenset({None, "packing", "unpacking", "loading", "unloading"})
+_PACKED = {
+    (False, False): "Packed into a container",
+    (False, True): "Its container packed into a larger one",
+    (True, False): "Taken out of its container",
+    (True, True): "Its container taken out of a larger one",
+}
 _GRAVE = frozenset({"damaged", "destroyed", "expired", "recalled", "stolen"})
 
 
@@ -91,30 +99,29 @@ def _step(item: HistoryItem, registry: Registry) -> Step:
     event = item.event
     moment = event.event_time.astimezone(UTC)
     return Step(
-        title=_title(event),
+        title=_title(item),
         who=signer_of(item.statement_bytes, registry),
         place=_place(event.read_point or event.biz_location),
         when=minute(moment),
         iso=moment.isoformat(timespec="seconds"),
-        inside=f"inside container {_tail(item.via[0])}" if item.via else "",
+        inside=f"inside container\u00a0{_tail(item.via[0])}" if item.via else "",
         ends=event.disposition in _GRAVE or event.biz_step in ("destroying", "decommissioning"),
     )
 
 
-def _title(event: Event) -> str:
+def _title(item: HistoryItem) -> str:
+    event = item.event
     if event.is_error_declaration:
         return "Earlier entry declared wrong"
     by_disposition = _DISPOSITIONS.get(event.disposition or "")
     if by_disposition is not None:
         return by_disposition
     step = event.biz_step
+    if event.type == "AggregationEvent" and step in _PACKING:
+        return _PACKED[event.action == "DELETE", bool(item.via)]
     if step is not None:
         return _STEPS.get(step, _words(step))
-    if event.type == "AggregationEvent":
-        return "Unpacked" if event.action == "DELETE" else "Packed"
-    if event.type == "TransformationEvent":
-        return "Made into something else"
-    return "Recorded"
+    return "Made into something else" if event.type == "TransformationEvent" else "Recorded"
 
 
 def _words(step: str) -> str:

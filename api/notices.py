@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api.story import DETAIL_LENGTH_MAX, Picture, Tone
+from api.questions import DETAIL_LENGTH_MAX, Tone
+from api.story import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,9 @@ def unknown(gtin: str, serial: str) -> Notice:
         "No record",
         "This ledger has no record of this pack",
         "The code is well-formed, but nobody has recorded anything about it here. The pack may belong to"
-        " another"
-        " system, may not be recorded yet, or its code may be made up.",
+        " another system, may not be recorded yet, or its code may be made up.",
         "Compare both numbers with the print on the pack. If they match, ask where you got it, and do not"
-        " rely on the"
-        " code.",
+        " rely on the code.",
         (("Product number (GTIN)", gtin), ("Serial number", serial)),
     )
 
@@ -48,8 +47,7 @@ def product_only(gtin: str) -> Notice:
         "No serial number",
         "This code names a product, not one pack",
         "Only a code with a serial number can have a record of its own. Look for a square code on the pack,"
-        " or for"
-        " “SN” beside it.",
+        " or for “SN” beside it.",
         facts=(("Product number (GTIN)", gtin),),
     )
 
@@ -68,9 +66,8 @@ def malformed(detail: str, *, check_digit: bool) -> Notice:
         "Not a valid code",
         "This code cannot be right",
         f"{why} Nothing was looked up.",
-        "Scan again, or type both numbers once more. If it stays like this, do not rely on the pack, and ask"
-        " where you"
-        " got it.",
+        "Scan again, or type both numbers once more. If it stays like this, do not rely on the pack, and"
+        " ask where you got it.",
     )
 
 
@@ -82,8 +79,7 @@ def withheld(gtin: str, serial: str) -> Notice:
         "Not public",
         "What this ledger holds is not public",
         "The companies that keep this ledger have not opened its records to everyone, so nothing can be"
-        " shown or"
-        " checked on this page.",
+        " shown or checked on this page.",
         facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
     )
 
@@ -95,9 +91,8 @@ def too_long(gtin: str, serial: str) -> Notice:
         "half",
         "Not checked",
         "This record is too long to check here",
-        "It has more entries than one evidence file holds, far more than a pack usually has. That alone is a"
-        " reason to"
-        " ask where you got it.",
+        "It has more entries than one evidence file holds, far more than a pack usually has. That alone is"
+        " a reason to ask where you got it.",
         facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
     )
 
@@ -109,7 +104,6 @@ def unavailable() -> Notice:
         "half",
         "Not checked",
         "The record cannot be read just now",
-        "This server could not look it up. That says nothing about the pack, neither good nor bad. Try again"
-        " in a"
-        " minute.",
+        "This server could not look it up. That says nothing about the pack, neither good nor bad. Try"
+        " again in a minute.",
     )

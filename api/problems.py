@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 from api.errors import (
     ApiError,
     Erased,
+    LengthMissing,
     LineFault,
     MediaTypeNotTaken,
     MethodNotTaken,
@@ -49,6 +50,7 @@ SERVICE_UNAVAILABLE = int(HTTPStatus.SERVICE_UNAVAILABLE)
 _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (RequestMalformed, HTTPStatus.BAD_REQUEST),
     (RequestTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (LengthMissing, HTTPStatus.LENGTH_REQUIRED),
     (MediaTypeNotTaken, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (MethodNotTaken, HTTPStatus.METHOD_NOT_ALLOWED),
     (NothingHere, HTTPStatus.NOT_FOUND),

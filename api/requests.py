@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from flask import request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
-from api.errors import MediaTypeNotTaken, RequestMalformed, RequestTooLarge
+from api.errors import LengthMissing, MediaTypeNotTaken, RequestMalformed, RequestTooLarge
 
 JOSE = "application/jose"
 JWS_LINES = "application/vnd.tallystick.jws-lines"
@@ -102,42 +102,37 @@ def require_media_type(taken: Collection[str]) -> str:
 
 
 def read_body(size_max: int) -> bytes:
-    """The whole body, as long as it said it would be, and at most size_max bytes.
+    """The whole body, exactly as long as it said it would be, and at most size_max bytes.
 
-    Raises RequestTooLarge before reading where the announced length is larger, and while
-    reading where none was announced; RequestMalformed for a torn or an empty body.
+    Raises LengthMissing for a body without Content-Length, RequestTooLarge before anything is read,
+    and RequestMalformed for a torn or an empty body.
     """
     announced = request.content_length
-    if announced is not None and announced > size_max:
+    if announced is None:
+        # A chunked body that breaks off reaches us like one that ended: the server in front does not
+        # say. At the end of a line, half a batch would pass for a whole one.
+        raise LengthMissing("http.body.length", "the body must come with its Content-Length")
+    if announced > size_max:
         raise RequestTooLarge(
             "http.body.size", f"the body has {announced} bytes; at most {size_max} are read here"
         )
-    # One byte more than is taken: Werkzeug ends a longer body at its limit without a word, and a batch
-    # that was cut at a line's end would pass for a whole one.
-    request.max_content_length = size_max + 1
     try:
         body = request.get_data(cache=False)
     except ClientDisconnected as error:
-        raise RequestMalformed(
-            "http.body.truncated", f"the body ended before the {announced} bytes that it announced"
-        ) from error
-    except RequestEntityTooLarge as error:
-        raise _too_large(size_max) from error
-    if len(body) > size_max:
-        raise _too_large(size_max)
+        raise _torn("fewer", announced) from error
     # Servers that mark the end of input themselves hand over a torn body without a word.
-    if announced is not None and len(body) != announced:
-        raise RequestMalformed(
-            "http.body.truncated",
-            f"the body has {len(body)} bytes and announced {announced}: nothing of it was used",
-        )
+    if len(body) != announced:
+        raise _torn(str(len(body)), announced)
     if not body:
         raise RequestMalformed("http.body.empty", "the body is empty")
     return body
 
 
-def _too_large(size_max: int) -> RequestTooLarge:
-    return RequestTooLarge("http.body.size", f"the body is larger than the {size_max} bytes read here")
+def _torn(length: str, announced: int) -> RequestMalformed:
+    return RequestMalformed(
+        "http.body.truncated",
+        f"the body has {length} bytes and announced {announced}: nothing of it was used",
+    )
 
 
 def split_lines(body: bytes, lines_max: int) -> list[bytes]:

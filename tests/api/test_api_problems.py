@@ -112,6 +112,7 @@ def test_options_lists_the_methods_and_has_no_body(site):
     assert response.status_code == 200
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert response.data == b""
+    assert "Content-Type" not in response.headers
     assert site.client.options("/nowhere").status_code == 404
 
 
@@ -172,26 +173,26 @@ def test_a_body_that_announces_too_much_is_413_before_it_is_read(site):
         require_problem(response, 413, "http.body.size")
 
 
-@pytest.mark.parametrize(
-    ("media_type", "size"),
-    [
-        ("application/jose", 1_500_001),
-        ("application/jose", 1_600_000),
-        ("application/vnd.tallystick.jws-lines", 16 * 1024 * 1024 + 1),
-    ],
-)
-def test_a_body_without_length_is_413_and_never_cut(site, media_type, size):
-    response = site.client.post(
-        "/statements",
-        input_stream=io.BytesIO(b"x" * size),
-        content_type=media_type,
-        environ_overrides={
-            "wsgi.input_terminated": True,
-            "CONTENT_LENGTH": "",
-            "HTTP_TRANSFER_ENCODING": "chunked",
-        },
-    )
-    require_problem(response, 413, "http.body.size")
+def test_a_body_without_length_is_411(site):
+    """Chunked bodies that break off look whole behind the server, so none is taken."""
+    lines = [
+        site.sign("acme", tt_site.object_event(site.clock(), [tt_site.pack_urn(str(n))], "inspecting"))
+        for n in (80, 81)
+    ]
+    size = site.log.head.tree_size
+    for terminated in (True, False):
+        response = site.client.post(
+            "/statements",
+            input_stream=io.BytesIO(b"\n".join(lines)),
+            content_type="application/vnd.tallystick.jws-lines",
+            environ_overrides={
+                "CONTENT_LENGTH": "",
+                "HTTP_TRANSFER_ENCODING": "chunked",
+                **({"wsgi.input_terminated": True} if terminated else {}),
+            },
+        )
+        require_problem(response, 411, "http.body.length")
+    assert site.log.head.tree_size == size
 
 
 @pytest.mark.parametrize("terminated", [True, False])
@@ -229,9 +230,10 @@ def test_a_torn_batch_is_not_taken_for_a_shorter_one(site):
 
 
 def test_an_empty_body_is_400(site):
-    require_problem(
-        site.client.post("/statements", data=b"", content_type="application/jose"), 400, "http.body.empty"
+    response = site.client.post(
+        "/statements", content_type="application/jose", environ_overrides={"CONTENT_LENGTH": "0"}
     )
+    require_problem(response, 400, "http.body.empty")
 
 
 def test_too_many_lines_are_413(site):

@@ -297,9 +297,9 @@ def aggregation(
     )
 
 
-def journey(serial: str, start: datetime = LINE_START) -> list[tuple[str, dict[str, Any]]]:
-    """One pack from the line to the pharmacy's shelf, through a case and a pallet."""
-    pack, case, pallet = pack_urn(serial), case_urn(1), case_urn(2)
+def journey(serial: str, start: datetime = LINE_START, *, boxes: int = 1) -> list[tuple[str, dict[str, Any]]]:
+    """One pack from the line to the pharmacy's shelf, through a case and a pallet of its own."""
+    pack, case, pallet = pack_urn(serial), case_urn(2 * boxes - 1), case_urn(2 * boxes)
 
     def at(hours: float) -> datetime:
         return start + timedelta(hours=hours)
