@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys import envelope
-from keys.errors import Malformed
+from keys.errors import Fault
 from traceability.event import Event
 from traceability.gs1.canonical import judge
 from traceability.names import index_key, names_v1
@@ -74,7 +74,7 @@ def history(
     """
     if not name.startswith("raw:"):
         name = judge(name)[0]
-    walk = _Walk(reader, through_aggregation)
+    walk = _Walk(reader, name, through_aggregation)
     walk.collect(name, _BEGINNING, _END, ())
     places = sorted(walk.found)
     items = tuple(
@@ -97,14 +97,6 @@ class _Read:
     names: frozenset[str]
 
 
-@dataclass(slots=True)
-class _Timeline:
-    """The places of one name as far as they were read, and where it was packed."""
-
-    places: list[Place]
-    complete: bool
-
-
 @dataclass(frozen=True, slots=True)
 class _Stay:
     """One child in one parent: after start, before end."""
@@ -114,9 +106,63 @@ class _Stay:
     end: Place
 
 
+class _Timeline:
+    """One name's places as far as they were read, where it was packed, and when it was emptied."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.places: list[Place] = []
+        self.stays: list[_Stay] = []  # disjoint and rising: a thing is in one box at a time
+        self.emptied: list[Place] = []  # DELETEs that list no children, with this as parent
+        self.complete = False
+        self.cursor: Place | None = None
+
+    def append(self, place: Place, event: Event) -> None:
+        self.places.append(place)
+        if event.type != "AggregationEvent" or event.parent is None or event.is_error_declaration:
+            return
+        parent = event.parent.name
+        if (
+            event.action == "DELETE"
+            and parent == self.name
+            and not event.children
+            and not event.child_quantities
+        ):
+            self.emptied.append(place)
+        if event.action not in ("ADD", "DELETE") or all(child.name != self.name for child in event.children):
+            return
+        if self.stays and self.stays[-1].end == _END:
+            last = self.stays[-1]
+            if event.action == "ADD" or parent == last.parent:
+                self.stays[-1] = _Stay(last.parent, last.start, place)
+        if event.action == "ADD":
+            self.stays.append(_Stay(parent, place, _END))
+
+    def between(self, start: Place, end: Place) -> list[Place]:
+        """The places after start and before end."""
+        return self.places[bisect_right(self.places, start) : bisect_left(self.places, end)]
+
+    def stays_between(self, start: Place, end: Place) -> Iterator[_Stay]:
+        """The stays that lie between the two places, if only in part."""
+        first = bisect_right(self.stays, start, key=lambda stay: stay.end)
+        for stay in self.stays[first:]:
+            if stay.start >= end:
+                return
+            yield stay
+
+    def end_of_stay(self, start: Place, end: Place) -> Place:
+        """Just behind the event that took everything out, after start and before end; else `end`."""
+        index = bisect_right(self.emptied, start)
+        if index == len(self.emptied) or self.emptied[index] >= end:
+            return end
+        seq, ordinal = self.emptied[index]
+        return seq, ordinal + 1
+
+
 class _Walk:
-    def __init__(self, reader: HistoryReader, through_aggregation: bool) -> None:
+    def __init__(self, reader: HistoryReader, root: str, through_aggregation: bool) -> None:
         self._reader = reader
+        self._root = root
         self._through_aggregation = through_aggregation
         self._timelines: dict[str, _Timeline] = {}
         self._statements: dict[int, dict[int, _Read] | None] = {}
@@ -132,75 +178,40 @@ class _Walk:
         if self._steps > PLACES_READ_MAX:
             self.exhausted = True
             return
-        places = self._places(name, end)
-        inside = places[bisect_right(places, start) : bisect_left(places, end)]
-        for place in inside:
+        timeline = self._read_timeline(name, end)
+        for place in timeline.between(start, end):
             if place not in self.found or len(via) < len(self.found[place]):
                 self.found[place] = via
         if not self._through_aggregation:
             return
-        if len(via) >= NESTING_MAX:
-            self.exhausted = True
-            return
-        for stay in self._stays(name, places, end):
-            first, last = max(start, stay.start), min(end, stay.end)
+        for stay in timeline.stays_between(start, end):
             # A box within itself is a lie or a mistake; either way, going round does not make it longer.
-            if first < last and stay.parent != name and stay.parent not in via:
+            if stay.parent in (self._root, name) or stay.parent in via:
+                continue
+            if len(via) >= NESTING_MAX:
+                self.exhausted = True
+                return
+            first, last = max(start, stay.start), min(end, stay.end)
+            last = self._read_timeline(stay.parent, last).end_of_stay(stay.start, last)
+            if first < last:
                 self.collect(stay.parent, first, last, (*via, stay.parent))
 
-    def _stays(self, child: str, places: list[Place], end: Place) -> Iterator[_Stay]:
-        parent, since = "", _BEGINNING
-        for place in places[: bisect_left(places, end)]:
-            event = self.read[place].event
-            if event.type != "AggregationEvent" or event.parent is None or event.is_error_declaration:
-                continue
-            if event.action not in ("ADD", "DELETE") or child not in {c.name for c in event.children}:
-                continue
-            if event.action == "ADD":
-                if parent:
-                    yield _Stay(parent, since, self._emptied(parent, since, place))
-                parent, since = event.parent.name, place
-            elif parent == event.parent.name:
-                yield _Stay(parent, since, self._emptied(parent, since, place))
-                parent = ""
-        if parent:
-            yield _Stay(parent, since, self._emptied(parent, since, end))
-
-    def _emptied(self, parent: str, start: Place, end: Place) -> Place:
-        """Where a DELETE that lists no children took everything out of the parent; `end` if nothing did."""
-        places = self._places(parent, end)
-        for place in places[bisect_right(places, start) : bisect_left(places, end)]:
-            event = self.read[place].event
-            if (
-                event.type == "AggregationEvent"
-                and event.action == "DELETE"
-                and not event.is_error_declaration
-                and event.parent is not None
-                and event.parent.name == parent
-                and not event.children
-                and not event.child_quantities
-            ):
-                return place
-        return end
-
-    def _places(self, name: str, end: Place) -> list[Place]:
-        """The places of a name in log order: all before `end`, and perhaps some behind it."""
-        timeline = self._timelines.setdefault(name, _Timeline([], complete=False))
+    def _read_timeline(self, name: str, end: Place) -> _Timeline:
+        """The timeline of a name, read at least as far as `end`."""
+        timeline = self._timelines.get(name)
+        if timeline is None:
+            timeline = self._timelines[name] = _Timeline(name)
         key = index_key(name)
-        after = timeline.places[-1] if timeline.places else None
-        while not timeline.complete and (after is None or after < end):
-            page = self._reader.find_name(key, after=after, limit=_PAGE)
-            timeline.complete = len(page) < _PAGE
+        while not timeline.complete and (timeline.cursor is None or timeline.cursor < end):
+            page = self._reader.find_name(key, after=timeline.cursor, limit=_PAGE)
             for place in page:
                 # Keys are 64 bits, and made to collide they would put a stranger's events here.
                 read = self._read_place(place)
                 if read is not None and name in read.names:
-                    timeline.places.append(place)
-            if page:
-                after = page[-1]
-            if self.exhausted:
-                timeline.complete = True
-        return timeline.places
+                    timeline.append(place, read.event)
+            timeline.cursor = page[-1] if page else timeline.cursor
+            timeline.complete = len(page) < _PAGE or self.exhausted
+        return timeline
 
     def _read_place(self, place: Place) -> _Read | None:
         seq, ordinal = place
@@ -225,7 +236,7 @@ class _Walk:
         try:
             statement = envelope.parse(raw)
             value = parse_payload(statement.payload)
-        except Malformed:
+        except Fault:
             # What was admitted can be read; what was altered since is the audit's to report.
             return {}
         names: dict[int, set[str]] = {}
