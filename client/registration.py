@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from client.errors import AnswerMalformed, LedgerUnreachable, RequestRefused
+from client.duplicates import read_first_statement
+from client.errors import AnswerMalformed, LedgerUnreachable, ReceiptRefuted, RequestRefused
 from client.http import LedgerDoor, Patience
 from client.receipts import Entry, Receipt, ReceiptChecker, parse_entry
 from keys import envelope
@@ -75,12 +76,19 @@ def submit_key_statement(
             refusal = e
             continue
         result = answer.results[0]
+        if result.digest != envelope.parse(statement).digest:
+            # Our own of just now, by an answer that got lost or a call that was repeated.
+            statement = read_first_statement(door, statement, result, "this key statement")
         receipt = None
         if checker is not None:
             if result.receipt is None:
                 raise AnswerMalformed("answer.receipt", "the ledger gave no receipt")
             digest = envelope.parse(statement).digest
             receipt = checker.check(result.receipt, statement_digest=digest, kind="key")
+            if receipt.seq != result.seq:
+                raise ReceiptRefuted(
+                    "receipt.seq", f"position {result.seq} was said, {receipt.seq} is proved"
+                )
         return Recorded(result.seq, statement, result.receipt, receipt)
     assert refusal is not None
     raise refusal

@@ -13,10 +13,10 @@ checks every receipt, and only then lets go of anything. What it meets, it sorts
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from client.duplicates import read_first_statement
 from client.errors import (
     AnswerMalformed,
     ClientError,
@@ -31,8 +31,6 @@ from client.errors import (
 from client.http import LedgerDoor, LineAnswer, Patience, SubmitAnswer
 from client.outbox import Outbox, Settled, Waiting
 from client.receipts import Receipt, ReceiptChecker, SeenCheckpoint, kind_of_typ
-from keys import envelope
-from keys.errors import Fault
 
 BATCH_COUNT_MAX = 500
 BATCH_SIZE_MAX = 8 << 20  # half of what a ledger takes in one request
@@ -201,7 +199,10 @@ class Sender:
         first: bytes | None = None
         if result.digest != waiting.digest:
             try:
-                first = self._read_first(waiting, result)
+                first = self._patience.call(
+                    lambda: read_first_statement(self._door, waiting.statement, result, waiting.source),
+                    self._watch.on_wait,
+                )
             except (RequestRefused, AnswerMalformed) as e:
                 return LineFault(
                     None,
@@ -217,34 +218,6 @@ class Sender:
         except (ReceiptMalformed, ReceiptRefuted, ReceiptUnverifiable) as e:
             raise type(e)(e.code, f"the receipt for {waiting.source} does not verify: {e.detail}") from e
         return Settled(waiting.position, receipt, result.receipt, first)
-
-    def _read_first(self, waiting: Waiting, result: LineAnswer) -> bytes:
-        """The statement that the ledger says it holds instead of ours, if it has the same content.
-
-        Without this look, a ledger could swallow any statement by naming some other one "the first".
-        """
-        if not result.duplicate:
-            raise ReceiptRefuted(
-                "receipt.statement", f"the ledger answers for another statement than {waiting.source}"
-            )
-        first = self._patience.call(lambda: self._door.read_statement(result.seq), self._watch.on_wait)
-        if hashlib.sha256(first).digest() != result.digest:
-            raise ReceiptRefuted(
-                "receipt.first-statement", f"the statement at {result.seq} has another digest than was said"
-            )
-        ours = envelope.parse(waiting.statement)
-        try:
-            theirs = envelope.parse(first)
-        except Fault as e:
-            raise ReceiptRefuted(
-                "receipt.first-statement", f"what stands at {result.seq} is no statement"
-            ) from e
-        if (theirs.payload, theirs.typ) != (ours.payload, ours.typ):
-            raise ReceiptRefuted(
-                "receipt.first-statement",
-                f"the ledger calls {waiting.source} a duplicate of {result.seq}, which has other content",
-            )
-        return first
 
     # Growth ------------------------------------------------------------------------------------
 
