@@ -12,20 +12,17 @@ that expires, and every transaction first makes sure that the lease is still its
 
 from __future__ import annotations
 
-import os
-import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine, Row, and_, func, insert, select, update
 
 from anchoring import batch, record
+from anchoring.database import ERROR_LENGTH_MAX, span, to_microseconds
 from anchoring.errors import (
     AnchoringError,
     AuthorityFailed,
@@ -33,18 +30,27 @@ from anchoring.errors import (
     RoundsFailed,
     SubmitFailed,
 )
+from anchoring.lease import Lease, LeaseLost
 from anchoring.rfc3161 import Token, TokenVerifier, build_query
-from anchoring.schema import anchor_lease, anchor_leaves, anchor_rounds, anchor_tokens
+from anchoring.rounds_reader import (
+    NEWEST_FINISHED,
+    UNFINISHED,
+    AuthorityStatus,
+    Clock,
+    Policy,
+    RoundsReader,
+    Status,
+    leaves_of,
+    read_record,
+    tokens_of,
+)
+from anchoring.schema import anchor_leaves, anchor_rounds, anchor_tokens
 from keys import envelope, note
 from keys.algorithms import PrivateKey
 from keys.errors import Fault, Malformed
 from ledger import checkpoint as checkpoints
 
-Clock = Callable[[], datetime]
-
-ERROR_LENGTH_MAX = 1_000  # characters of an error that are kept
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+__all__ = ["Authority", "AuthorityStatus", "Outcome", "Policy", "Rounds", "RoundsReader", "Status"]
 
 
 class Authority(Protocol):
@@ -69,123 +75,6 @@ class Outcome(Enum):
     ELSEWHERE = "another process or thread is at it"
     FAILED = "failed, to be tried again"
     FINISHED = "finished a round"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """When a round is due, and how patiently it is tried."""
-
-    interval_s: float = 3_600.0  # between rounds while something new is published
-    idle_interval_s: float = 86_400.0  # between rounds while nothing is: a daily sign of life
-    every_entries: int | None = None  # sooner than the interval, once so many new entries are published
-    tokens_min: int = 1  # authorities that must have answered before the round goes on
-    backoff_s: float = 10.0  # after the first failure, doubled with each further one
-    backoff_max_s: float = 3_600.0
-    # Longer than any step outside may take: an authority's timeout, or an append to a busy ledger.
-    lease_s: float = 120.0
-    # How far an authority's clock may be from ours. One that is further off would, to an auditor, prove
-    # that our entries lie about their time (verifier.anchors allows a minute).
-    clock_tolerance_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorityStatus:
-    """How one authority did in the newest round."""
-
-    name: str
-    stamped_at: datetime | None
-    last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """For /readyz, metrics and people."""
-
-    anchored_size: int | None  # tree size of the newest finished round
-    anchored_at: datetime | None  # when an authority saw that checkpoint: the token's genTime
-    anchor_seq: int | None  # its anchor entry
-    pending: bool  # a round is under way
-    pending_size: int | None
-    pending_since: datetime | None
-    attempts: int  # failed ones of the round under way
-    next_attempt_at: datetime | None
-    late: bool  # a round failed at least once and is not finished, or none was finished when one was due
-    last_error: str | None
-    authorities: tuple[AuthorityStatus, ...]
-
-
-class RoundsReader:
-    """What any process may ask; a connection that can only read is enough."""
-
-    def __init__(self, engine: Engine, clock: Clock, policy: Policy | None = None) -> None:
-        self._engine = engine
-        self._clock = clock
-        self.policy = policy or Policy()
-
-    def find_anchor_covering(self, seq: int) -> int | None:
-        """The anchor entry of the earliest finished round whose checkpoint holds entry seq."""
-        query = (
-            select(anchor_rounds.c.seq)
-            .where(anchor_rounds.c.unfinished.is_(None), anchor_rounds.c.tree_size > seq)
-            .order_by(anchor_rounds.c.tree_size, anchor_rounds.c.id)
-            .limit(1)
-        )
-        with self._reading() as connection:
-            found = connection.execute(query).scalar_one_or_none()
-        return None if found is None else int(found)
-
-    def read_record(self, round_id: int, position: int = 0) -> record.AnchorRecord:
-        """The evidence of one round for the log at this position of its batch; 0 is our own ledger."""
-        with self._reading() as connection:
-            return _read_record(connection, round_id, position)
-
-    def status(self) -> Status:
-        """How anchoring stands. Reads a few rows; asks nobody."""
-        with self._reading() as connection:
-            last = connection.execute(_NEWEST_FINISHED).one_or_none()
-            open_ = connection.execute(_UNFINISHED).one_or_none()
-            newest = open_ or last
-            authorities = () if newest is None else connection.execute(_tokens_of(newest.id)).all()
-            stuck = connection.execute(select(anchor_lease.c.last_error)).scalar_one_or_none()
-        error = (open_.last_error if open_ is not None else None) or stuck
-        return Status(
-            anchored_size=None if last is None else last.tree_size,
-            anchored_at=None if last is None else _datetime(last.stamped_at),
-            anchor_seq=None if last is None else last.seq,
-            pending=open_ is not None,
-            pending_size=None if open_ is None else open_.tree_size,
-            pending_since=None if open_ is None else _datetime(open_.started_at),
-            attempts=0 if open_ is None else open_.attempts,
-            next_attempt_at=None if open_ is None else _datetime(open_.next_attempt_at),
-            late=error is not None or self._is_overdue(open_, last),
-            last_error=error,
-            authorities=tuple(
-                AuthorityStatus(
-                    row.authority,
-                    None if row.stamped_at is None else _datetime(row.stamped_at),
-                    row.last_error,
-                )
-                for row in authorities
-            ),
-        )
-
-    def _is_overdue(self, open_: Row[Any] | None, last: Row[Any] | None) -> bool:
-        """Nobody failed, but nobody finished either: the process that should tick may be gone."""
-        now, policy = self._now(), self.policy
-        if open_ is not None:
-            return bool(now - open_.started_at > _microseconds(policy.interval_s))
-        if last is None:
-            return False
-        return bool(now - last.finished_at > _microseconds(policy.idle_interval_s + policy.interval_s))
-
-    def _now(self) -> int:
-        return (self._clock() - _EPOCH) // _MICROSECOND
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        # DEFERRED is for the ledger's own SQLite engine, which otherwise takes the write lock at once.
-        with _translated(), self._engine.connect().execution_options(begin="DEFERRED") as connection:
-            yield connection
 
 
 class Rounds(RoundsReader):
@@ -226,7 +115,7 @@ class Rounds(RoundsReader):
         self._read_others = read_others
         self._signer = signer
         self._origin = origin
-        self._id = secrets.token_hex(16)
+        self._lease = Lease(engine, clock, self.policy.lease_s)
         self._ticking = threading.Lock()
 
     def tick(self) -> Outcome:
@@ -242,16 +131,16 @@ class Rounds(RoundsReader):
             glance = self._glance()
             if glance is not None:
                 return glance
-            if not self._claim():
+            if not self._lease.claim():
                 return Outcome.ELSEWHERE
             try:
                 return self._work()
-            except _LeaseLost:
+            except LeaseLost:
                 return Outcome.ELSEWHERE
             finally:
                 # Where this fails, the lease expires by itself.
                 with suppress(RoundsFailed):
-                    self._release()
+                    self._lease.release()
         finally:
             self._ticking.release()
 
@@ -260,21 +149,21 @@ class Rounds(RoundsReader):
     def _glance(self) -> Outcome | None:
         """Without writing: why nothing is to be done, or None."""
         with self._reading() as connection:
-            open_ = connection.execute(_UNFINISHED).one_or_none()
+            open_ = connection.execute(UNFINISHED).one_or_none()
         if open_ is not None:
             return None if self._may_try(open_) else Outcome.WAITING
         try:
             due = self._find_due()
         except CheckpointRefused as error:
-            self._note(str(error))
+            self._lease.note(str(error))
             return Outcome.FAILED
-        self._note(None)
+        self._lease.note(None)
         return Outcome.NOTHING_DUE if due is None else None
 
     def _may_try(self, open_: Row[Any]) -> bool:
         wait: int = open_.next_attempt_at - self._now()
         # A wait longer than any we set means that the clock was moved back.
-        return wait <= 0 or wait > _microseconds(self.policy.backoff_max_s)
+        return wait <= 0 or wait > span(self.policy.backoff_max_s)
 
     def _find_due(self) -> str | None:
         """The text of the published checkpoint, if it is time to anchor it."""
@@ -283,10 +172,10 @@ class Rounds(RoundsReader):
             return None
         size = checkpoints.parse_body(text).tree_size
         with self._reading() as connection:
-            last = connection.execute(_NEWEST_FINISHED).one_or_none()
+            last = connection.execute(NEWEST_FINISHED).one_or_none()
             if last is None:
                 return text if size > 0 else None
-            anchored = connection.execute(_leaves_of(last.id)).scalars().first()
+            anchored = connection.execute(leaves_of(last.id)).scalars().first()
             anchors = connection.execute(
                 select(func.count())
                 .select_from(anchor_rounds)
@@ -303,11 +192,11 @@ class Rounds(RoundsReader):
         new = size - last.tree_size - anchors
         since = abs(self._now() - last.started_at)  # abs: a clock that was moved back must not stop rounds
         policy = self.policy
-        if new > 0 and since >= _microseconds(policy.interval_s):
+        if new > 0 and since >= span(policy.interval_s):
             return text
         if policy.every_entries is not None and new >= policy.every_entries:
             return text
-        return text if since >= _microseconds(policy.idle_interval_s) else None
+        return text if since >= span(policy.idle_interval_s) else None
 
     def _published_text(self) -> str | None:
         try:
@@ -341,7 +230,7 @@ class Rounds(RoundsReader):
     def _work(self) -> Outcome:
         """With the lease in hand."""
         with self._reading() as connection:
-            open_ = connection.execute(_UNFINISHED).one_or_none()
+            open_ = connection.execute(UNFINISHED).one_or_none()
         if open_ is None:
             try:
                 text = self._find_due()
@@ -349,7 +238,7 @@ class Rounds(RoundsReader):
                     return Outcome.NOTHING_DUE
                 open_ = self._start(text)
             except CheckpointRefused as error:
-                self._note(str(error))
+                self._lease.note(str(error))
                 return Outcome.FAILED
         elif not self._may_try(open_):
             return Outcome.WAITING
@@ -368,7 +257,7 @@ class Rounds(RoundsReader):
         texts = [text, *self._other_texts()]
         root = batch.build([one.encode() for one in texts]).root
         now = self._now()
-        with self._holding() as connection:
+        with self._lease.holding() as connection:
             connection.execute(
                 insert(anchor_rounds).values(
                     unfinished=1,
@@ -379,7 +268,7 @@ class Rounds(RoundsReader):
                     next_attempt_at=now,
                 )
             )
-            open_ = connection.execute(_UNFINISHED).one()
+            open_ = connection.execute(UNFINISHED).one()
             connection.execute(
                 insert(anchor_leaves),
                 [{"round_id": open_.id, "position": i, "checkpoint": one} for i, one in enumerate(texts)],
@@ -391,7 +280,7 @@ class Rounds(RoundsReader):
         if open_.statement is None:
             self._gather(open_)
             with self._reading() as connection:
-                payload = record.render(_read_record(connection, open_.id, 0))
+                payload = record.render(read_record(connection, open_.id, 0))
         else:
             stored = envelope.parse(open_.statement)
             if stored.kid == self._signer.public.kid:
@@ -399,7 +288,7 @@ class Rounds(RoundsReader):
             # The operator's key was rotated meanwhile. The same payload is the same anchor to the ledger.
             payload = stored.payload
         statement = envelope.sign(self._signer, typ=record.TYP, aud=self._origin, payload=payload)
-        with self._holding() as connection:
+        with self._lease.holding() as connection:
             stamped_at = connection.execute(
                 select(func.min(anchor_tokens.c.stamped_at)).where(anchor_tokens.c.round_id == open_.id)
             ).scalar_one()
@@ -414,13 +303,15 @@ class Rounds(RoundsReader):
     def _gather(self, open_: Row[Any]) -> None:
         """Step 2: ask every authority that has not answered yet; each token is durable at once."""
         with self._reading() as connection:
-            rows = connection.execute(_tokens_of(open_.id)).all()
+            rows = connection.execute(tokens_of(open_.id)).all()
         stamped = {row.authority for row in rows if row.token is not None}
         errors: list[str] = []
         for authority in self._authorities:
             if authority.name in stamped:
                 continue
-            with self._holding():  # renewed before each step outside, so that it cannot expire within one
+            with (
+                self._lease.holding()
+            ):  # renewed before each step outside, so that it cannot expire within one
                 pass
             try:
                 token = self._ask(authority, bytes(open_.batch_root))
@@ -457,11 +348,11 @@ class Rounds(RoundsReader):
     def _store_token(self, round_id: int, authority: str, token: Token | None, error: str | None) -> None:
         values = {
             "token": None if token is None else token.der,
-            "stamped_at": None if token is None else (token.gen_time - _EPOCH) // _MICROSECOND,
+            "stamped_at": None if token is None else to_microseconds(token.gen_time),
             "last_error": None if error is None else error[:ERROR_LENGTH_MAX],
         }
         row = and_(anchor_tokens.c.round_id == round_id, anchor_tokens.c.authority == authority)
-        with self._holding() as connection:
+        with self._lease.holding() as connection:
             if connection.execute(update(anchor_tokens).where(row).values(values)).rowcount == 0:
                 connection.execute(
                     insert(anchor_tokens).values(round_id=round_id, authority=authority, **values)
@@ -469,7 +360,7 @@ class Rounds(RoundsReader):
 
     def _place(self, open_: Row[Any], statement: bytes) -> int:
         """Step 4: into the ledger. It may have got there before a crash; then this asks where."""
-        with self._holding():
+        with self._lease.holding():
             pass
         try:
             seq = self._submit(statement)
@@ -486,7 +377,7 @@ class Rounds(RoundsReader):
 
     def _finish(self, open_: Row[Any], seq: int) -> None:
         """Step 5: the round is over once its entry's position is known."""
-        with self._holding() as connection:
+        with self._lease.holding() as connection:
             connection.execute(
                 update(anchor_rounds)
                 .where(anchor_rounds.c.id == open_.id)
@@ -497,157 +388,13 @@ class Rounds(RoundsReader):
         """Wait twice as long as last time, up to the cap, and keep the reason where people look."""
         attempts = open_.attempts + 1
         wait_s = min(self.policy.backoff_max_s, self.policy.backoff_s * 2.0 ** min(attempts - 1, 64))
-        with self._holding() as connection:
+        with self._lease.holding() as connection:
             connection.execute(
                 update(anchor_rounds)
                 .where(anchor_rounds.c.id == open_.id)
                 .values(
                     attempts=attempts,
-                    next_attempt_at=self._now() + _microseconds(wait_s),
+                    next_attempt_at=self._now() + span(wait_s),
                     last_error=str(error)[:ERROR_LENGTH_MAX],
                 )
             )
-
-    # --- the lease ---------------------------------------------------------------------------------
-
-    @property
-    def _holder(self) -> str:
-        # With the process: a fork would otherwise share the lease of its parent.
-        return f"{self._id}-{os.getpid()}"
-
-    def _claim(self) -> bool:
-        """Take the lease if it is free, expired or ours."""
-        now, lease = self._now(), _microseconds(self.policy.lease_s)
-        free = or_(
-            anchor_lease.c.holder.is_(None),
-            anchor_lease.c.holder == self._holder,
-            anchor_lease.c.expires_at <= now,
-            # Further ahead than any lease: the clock was moved back, and the holder may be long gone.
-            anchor_lease.c.expires_at > now + 2 * lease,
-        )
-        values = {"holder": self._holder, "expires_at": now + lease}
-        with self._transaction() as connection:
-            if connection.execute(update(anchor_lease).where(free).values(values)).rowcount == 1:
-                return True
-        return self._insert_lease(values)
-
-    def _insert_lease(self, values: dict[str, Any]) -> bool:
-        """The first claim ever makes the row; of two first ones, one is refused by the database."""
-        with self._reading() as connection:
-            if connection.execute(select(anchor_lease.c.id)).first() is not None:
-                return False
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(anchor_lease).values(id=1, **values))
-        except IntegrityError:
-            return False
-        except SQLAlchemyError as error:
-            raise _failed(error) from error
-        return True
-
-    def _release(self) -> None:
-        with self._transaction() as connection:
-            mine = anchor_lease.c.holder == self._holder
-            connection.execute(update(anchor_lease).where(mine).values(holder=None))
-
-    def _note(self, error: str | None) -> None:
-        """Keep why no round can be started, where status() finds it; written on change, not every tick."""
-        text = None if error is None else error[:ERROR_LENGTH_MAX]
-        with self._reading() as connection:
-            row = connection.execute(select(anchor_lease.c.last_error)).one_or_none()
-        if row is None:
-            if text is not None:
-                self._insert_lease({"holder": None, "expires_at": 0, "last_error": text})
-        elif row.last_error != text:
-            with self._transaction() as connection:
-                connection.execute(update(anchor_lease).values(last_error=text))
-
-    @contextmanager
-    def _holding(self) -> Iterator[Connection]:
-        """A transaction in which the lease is ours, and renewed; _LeaseLost otherwise.
-
-        A process that slept through its lease's end wakes up here, and must not write over what its
-        successor did. The update also makes this a writing transaction from its first statement on.
-        """
-        with self._transaction() as connection:
-            renewed = connection.execute(
-                update(anchor_lease)
-                .where(anchor_lease.c.holder == self._holder)
-                .values(expires_at=self._now() + _microseconds(self.policy.lease_s))
-            )
-            if renewed.rowcount != 1:
-                raise _LeaseLost
-            yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with _translated(), self._engine.begin() as connection:
-            yield connection
-
-
-class _LeaseLost(Exception):
-    """Another process took over."""
-
-
-_UNFINISHED = select(anchor_rounds).where(anchor_rounds.c.unfinished == 1)
-_NEWEST_FINISHED = (
-    select(anchor_rounds)
-    .where(anchor_rounds.c.unfinished.is_(None))
-    .order_by(anchor_rounds.c.id.desc())
-    .limit(1)
-)
-
-
-def _tokens_of(round_id: int) -> Any:
-    return (
-        select(anchor_tokens).where(anchor_tokens.c.round_id == round_id).order_by(anchor_tokens.c.authority)
-    )
-
-
-def _leaves_of(round_id: int) -> Any:
-    return (
-        select(anchor_leaves.c.checkpoint)
-        .where(anchor_leaves.c.round_id == round_id)
-        .order_by(anchor_leaves.c.position)
-    )
-
-
-def _read_record(connection: Connection, round_id: int, position: int) -> record.AnchorRecord:
-    texts = connection.execute(_leaves_of(round_id)).scalars().all()
-    tokens = [row for row in connection.execute(_tokens_of(round_id)) if row.token is not None]
-    made = batch.build([text.encode() for text in texts])
-    return record.AnchorRecord(
-        checkpoint=texts[position],
-        index=position,
-        batch_size=len(texts),
-        path=made.paths[position],
-        root=made.root,
-        # An authority that was renamed while the round was open could make them too many.
-        timestamps=tuple(
-            record.Timestamp(row.authority, bytes(row.token)) for row in tokens[: record.TIMESTAMPS_MAX]
-        ),
-    )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise _failed(error) from error
-
-
-def _failed(error: SQLAlchemyError) -> RoundsFailed:
-    # The driver's own words: SQLAlchemy's would repeat the statement with its values.
-    reason = getattr(error, "orig", None) or type(error).__name__
-    return RoundsFailed(
-        "anchor.store", f"the anchoring tables could not be used: {reason}"[:ERROR_LENGTH_MAX]
-    )
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def _datetime(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND

@@ -434,7 +434,7 @@ def test_a_ledger_whose_scheduler_is_gone_gets_late(world):
 def test_a_round_that_nobody_continues_gets_late(world):
     rounds = world.rounds()
     text = rounds._find_due()
-    assert rounds._claim()
+    assert rounds._lease.claim()
     rounds._start(text)
     assert rounds.status().pending
     assert not rounds.status().late
@@ -462,7 +462,7 @@ def test_a_second_process_keeps_its_hands_off_while_one_works(world):
 
 def test_the_lease_of_a_process_that_died_expires(world):
     first, second = world.rounds(), world.rounds()
-    assert first._claim()
+    assert first._lease.claim()
     assert second.tick() is Outcome.ELSEWHERE
     world.clock.advance(119)
     assert second.tick() is Outcome.ELSEWHERE
@@ -472,7 +472,7 @@ def test_the_lease_of_a_process_that_died_expires(world):
 
 def test_a_lease_from_the_future_is_not_waited_for(world):
     first, second = world.rounds(), world.rounds()
-    assert first._claim()
+    assert first._lease.claim()
     world.clock.advance(-DAY)
     world.authorities[0].tsa.identity = identity(not_before=NOON - timedelta(days=9))
     world.authorities[0].verifier = TokenVerifier([world.authorities[0].tsa.identity.root])
