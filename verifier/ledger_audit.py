@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keys import envelope
-from keys.errors import Fault
+from keys.errors import Fault, Malformed
 from keys.note import NoteVerifier
 from keys.registry import Registry
 from ledger import audit as ledger_audit
@@ -73,10 +73,9 @@ def audit(
     raises its own Fault. One signature verification per statement.
     """
     report = ReportBuilder("ledger", "a ledger")
-    first_statement = _read_first(reader.read_statements(0, 1))
+    note = _read_checkpoint(reader)
     first_entry = _read_first(reader.read_entries(0, 1))
-    own = _own_verifiers(first_statement)
-    note = reader.read_checkpoint()
+    own = _own_verifiers(_read_first(reader.read_statements(0, 1)))
     origin = trust.genesis.origin if trust.genesis else _claimed_origin(note, own)
     report.subject = origin
     report.facts["origin"] = origin
@@ -117,6 +116,14 @@ def audit(
     }
     _add_limits(report)
     return report.build()
+
+
+def _read_checkpoint(reader: LedgerReader) -> bytes:
+    """First of all, for by its address a ledger is as long as its checkpoint says; empty if it has none."""
+    try:
+        return reader.read_checkpoint()
+    except Malformed:
+        return b""  # a finding, not a failure to read
 
 
 def _read_first(rows: Iterable[bytes | None]) -> bytes | None:
