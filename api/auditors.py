@@ -174,6 +174,7 @@ def _history(epc: str, found: History) -> dict[str, Any]:
         "epc": epc,
         "note": HISTORY_NOTE,
         "truncated": found.truncated,
+        "withheld": found.withheld,
         "events": [
             {
                 "seq": item.seq,
