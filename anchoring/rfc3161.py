@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asn1crypto import cms
+from asn1crypto import tsp as _tsp  # importing it teaches cms the attributes of RFC 3161 and 5816
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -235,6 +236,12 @@ def _check_purpose(certificate: x509.Certificate) -> None:
         raise TokenRefuted("token.purpose", "the signer's certificate is not for time-stamping alone")
 
 
+_REFERENCES = {
+    "signing_certificate": _tsp.SigningCertificate,
+    "signing_certificate_v2": _tsp.SigningCertificateV2,
+}
+
+
 def _check_reference(parts: _Parts) -> None:
     """RFC 5816: the signed attributes must say which certificate signed, by its digest.
 
@@ -244,7 +251,7 @@ def _check_reference(parts: _Parts) -> None:
     try:
         for attribute in parts.signed_attributes:
             kind = attribute["type"].native
-            if kind not in ("signing_certificate", "signing_certificate_v2"):
+            if kind not in _REFERENCES:
                 continue
             first = attribute["values"][0]["certs"][0]
             if kind == "signing_certificate":
