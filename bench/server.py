@@ -38,6 +38,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.output = folder.with_name(folder.name + ".output")
         self._workers = workers
         self._threads = threads
         self._environment = {**os.environ, "TALLYSTICK_PASSPHRASE": PASSPHRASE.decode()}
@@ -55,27 +56,36 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready to write."""
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tallystick", "serve", str(self.folder), "--quiet"),
-                *("--port", str(self.port), "--workers", str(self._workers), "--threads", str(self._threads)),
-            ],
-            env=self._environment,
-            start_new_session=True,
-        )
+        self.spawn()
         self.wait_until_ready()
 
-    def wait_until_ready(self) -> None:
+    def spawn(self) -> None:
+        """Start it and wait for nothing. What it prints is added to `output`."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tallystick", "serve", str(self.folder), "--quiet"),
+                    *("--port", str(self.port)),
+                    *("--workers", str(self._workers), "--threads", str(self._threads)),
+                ],
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self, *, wanted: str = "writes") -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             with (
                 contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-                urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer,
+                urllib.request.urlopen(f"{self.url}/readyz?for={wanted}", timeout=2) as answer,
             ):
                 if json.load(answer)["ready"]:
                     return
             if self.process is not None and self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with code {self.process.returncode}")
+                said = self.output.read_text()[-2000:]
+                raise RuntimeError(f"the server ended with code {self.process.returncode}: {said}")
             time.sleep(0.05)
         raise TimeoutError("the server was not ready in time")
 

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from sqlalchemy import Engine
 
+from anchoring import record as anchor_record
 from anchoring.authority_client import HttpAuthority
 from anchoring.rfc3161 import TokenVerifier
 from anchoring.rounds import Policy, Rounds
@@ -29,9 +30,11 @@ from intake.authority import ANCHOR_TYP
 from intake.gate import GateServer, SocketGate
 from intake.sequencer import Sequencer
 from intake.service import Intake, submit_own
+from keys import envelope
 from keys.errors import Fault
 from keys.note import NoteSigner
 from keys.signers import load_signer
+from ledger.checkpoint import parse_body
 from ledger.errors import ReadOnly
 from ledger.highwater import HighWater
 from ledger.log import Log
@@ -50,7 +53,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_log(config: Config, passphrase: bytes) -> tuple[Log, SqliteStore]:
+def open_log(config: Config, passphrase: bytes) -> tuple[Log, SqliteStore, HighWater]:
     """The ledger's writer, open, with its schema up to date. Raises ReadOnly if another process writes."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
@@ -63,18 +66,30 @@ def open_log(config: Config, passphrase: bytes) -> tuple[Log, SqliteStore]:
             time.sleep(0.1)
     migrations.upgrade(store.engine)
     signer = NoteSigner.from_private_key(config.origin, load_signer(config.log_key, lambda: passphrase))
-    log = Log(store, [signer], config.origin, utc_now, HighWater(config.high_water))
+    high_water = HighWater(config.high_water)
+    log = Log(store, [signer], config.origin, utc_now, high_water)
     log.open()
-    return log, store
+    return log, store, high_water
 
 
-def build_rounds(config: Config, engine: Engine, intake: Intake, passphrase: bytes) -> Rounds:
-    """The anchor rounds of this ledger, over the authorities that its configuration names."""
+def build_rounds(
+    config: Config, engine: Engine, intake: Intake, passphrase: bytes, high_water: HighWater
+) -> Rounds:
+    """The anchor rounds of this ledger, over the authorities that its configuration names.
+
+    high_water  learns of each anchor, so that a restored backup is held against the newest one
+    """
     reader = open_reader(config.database)
 
     def read_published() -> bytes:
         head = reader.read_head()
         return b"" if head is None else head.published
+
+    def submit(raw: bytes) -> int:
+        seq = submit_own(intake, raw, ANCHOR_TYP)
+        anchored = parse_body(anchor_record.parse(envelope.parse(raw).payload).checkpoint)
+        high_water.note_anchored(anchored.tree_size, anchored.root_hash)
+        return seq
 
     authorities = [
         HttpAuthority(
@@ -88,7 +103,7 @@ def build_rounds(config: Config, engine: Engine, intake: Intake, passphrase: byt
     return Rounds(
         engine,
         authorities,
-        submit=lambda raw: submit_own(intake, raw, ANCHOR_TYP),
+        submit=submit,
         read_published=read_published,
         signer=load_signer(config.operator_key, lambda: passphrase),
         origin=config.origin,
@@ -123,7 +138,7 @@ class Nudges:
 
 def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None:
     config = configuration.load(folder)
-    log, store = open_log(config, passphrase)
+    log, store, high_water = open_log(config, passphrase)
     if log.read_only_reason is not None:
         logger.error("serving read-only: %s", log.read_only_reason)
     sequencer = Sequencer(log, utc_now)
@@ -138,7 +153,7 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
     server = GateServer(socket_path, sequencer, idle)
     if config.anchoring.authorities and log.read_only_reason is None:
         intake = Intake(open_reader(config.database), SocketGate(socket_path), utc_now)
-        rounds = build_rounds(config, store.engine, intake, passphrase)
+        rounds = build_rounds(config, store.engine, intake, passphrase, high_water)
         schedule = AnchorScheduler(rounds, min(TICK_INTERVAL_S, config.anchoring.interval_s))
         nudges = Nudges(schedule, config.anchoring.every_entries, log.head.events)
         schedule.start()

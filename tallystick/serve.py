@@ -34,6 +34,7 @@ RESTART_PAUSE_S = 0.5
 FOLDER_VARIABLE = "TALLYSTICK_LEDGER_FOLDER"
 SOCKET_VARIABLE = "TALLYSTICK_SEQUENCER_SOCKET"
 PARENT_VARIABLE = "TALLYSTICK_PARENT_PID"
+PASSPHRASE_VARIABLE = "TALLYSTICK_PASSPHRASE"  # noqa: S105  (its name)
 
 logger = logging.getLogger("tallystick.serve")
 
@@ -73,6 +74,7 @@ class SequencerSupervisor:
     def _spawn(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tallystick.sequencer_process", str(self._folder)],
+            env={name: value for name, value in os.environ.items() if name != PASSPHRASE_VARIABLE},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -132,6 +134,8 @@ def serve(
         socket_path = temporary / SOCKET_NAME
     supervisor = SequencerSupervisor(folder, socket_path, passphrase, quiet)
     supervisor.start()
+    # The workers have no use for it, and an environment can be read by others.
+    os.environ.pop(PASSPHRASE_VARIABLE, None)
     os.environ[FOLDER_VARIABLE] = str(folder)
     os.environ[SOCKET_VARIABLE] = str(socket_path)
     os.environ[PARENT_VARIABLE] = str(os.getpid())

@@ -131,18 +131,18 @@ def serve(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @passphrase_option
 def accept_head(folder: Path, yes: bool, passphrase_source: str | None) -> None:
-    """Let a ledger write again whose head is not known to be the newest.
+    """Let a ledger write again that lost its high-water file.
 
-    A ledger that was restored from a backup, or lost its high-water file, serves read-only: if it wrote,
-    receipts that were given out after the backup would contradict it. Accept its head only when you
-    know that nothing newer was ever given out.
+    Without that file nobody knows whether the database is the newest, or an old backup: if it wrote, receipts
+    that were given out after the backup would contradict it. Accept the head only when you know that nothing
+    newer was ever given out. A head that is known to be old is never accepted: restore the newest database.
     """
     from tallystick import config as configuration
     from tallystick.sequencer_process import open_log
 
     try:
         config = configuration.load(folder)
-        log, store = open_log(config, passphrase_reader(passphrase_source)())
+        log, store, _ = open_log(config, passphrase_reader(passphrase_source)())
         try:
             if log.read_only_reason is None:
                 click.echo("This ledger is not read-only; there is nothing to accept.")

@@ -45,7 +45,7 @@ _ADVICE = {
     "outbox.busy": "Let the other one finish",
     "outbox.missing": "Name another with --outbox, or send something first",
     "outbox.origin": "Name another file with --outbox",
-    "http": "What waits is safe: run `tallystick send` again later",
+    "http": "Nothing is lost: run the same command again later",
     "log.fork": "Nothing more is sent. Keep this outbox, and show both checkpoints "
     "(tallystick outbox export) to the operator, to auditors, and to other partners",
     "log.inconsistent": "Nothing more is sent. Keep this outbox, and show both checkpoints "

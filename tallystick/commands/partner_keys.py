@@ -137,9 +137,10 @@ def request(
     key_uri: str | None,
     passphrase_source: str | None,
 ) -> None:
-    """Ask for your key to be registered: proof that you hold it, for the registrar.
+    """Prove that you hold your key, so that it gets registered.
 
-    The request holds no secret. It is good for this key, this ledger and this party only.
+    The proof goes to the registrar. It holds no secret, and is good for this key, this ledger and this
+    party only.
     """
     ledger = _require_origin(origin, log_keys)
     key = load_key(key_uri, passphrase_source)
