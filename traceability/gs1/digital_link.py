@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes
 
 from traceability.errors import IdentifierMalformed, NotGs1
-from traceability.gs1.keys import KEY_WORDS, QUALIFIER_WORDS, QUALIFIERS, verify_component
+from traceability.gs1.keys import COMPONENTS, KEY_WORDS, QUALIFIER_WORDS, QUALIFIERS, verify_component
 
 CANONICAL_STEM = "https://id.gs1.org"
 LINK_LENGTH_MAX = 2048  # longer ones do not fit the symbols that carry them, nor many web servers
@@ -94,8 +94,8 @@ def render_digital_link(ai: str, value: str, qualifier: tuple[str, str] | None =
 def claims_key(uri: str) -> bool:
     """Whether a web address is evidently meant as a Digital Link, however wrong it may be.
 
-    Anybody may have an /01/ in a path of their own. At id.gs1.org there is nothing else, and where digits
-    alone follow a key that is digits alone, somebody meant the key.
+    Anybody may have a /402/ in a path of their own, and a number behind it. At id.gs1.org there is nothing
+    but keys; elsewhere, the key's own form is meant so, or digits alone and about as many as the key has.
     """
     head, _, rest = uri.partition("://")
     host, _, path = rest.partition("/")
@@ -105,7 +105,16 @@ def claims_key(uri: str) -> bool:
         return True
     segments = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
     place = _find_key(segments, words=False)
-    return place is not None and len(segments[place + 1]) > 4 and segments[place + 1].isdigit()
+    if place is None:
+        return False
+    component, value = COMPONENTS[segments[place]], segments[place + 1]
+    if component.check is None:
+        return False
+    if component.shape.fullmatch(value):
+        return True
+    most = component.check[1]
+    fewest = min(_SHORT_GTIN_LENGTHS) if component.ai == "01" else most
+    return _DIGITS.fullmatch(value) is not None and fewest - 1 <= len(value) <= most + 1
 
 
 def _is_ipv6(address: str) -> bool:
