@@ -1,4 +1,4 @@
-"""Step 4 of 9: what each field of an event may hold. Nothing here looks beyond one field; validate.py does."""
+"""Step 4 of 9: what each field of an event may hold. Nothing here looks beyond one; validate.py does."""
 
 from __future__ import annotations
 
