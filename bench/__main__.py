@@ -64,15 +64,8 @@ def run_case(
 
 
 def run_audit(folder: Path, events: int, floor_rate: float) -> dict[str, object]:
-    command = [
-        sys.executable,
-        "-m",
-        "tallystick",
-        "audit",
-        str(folder / "ledger.db"),
-        "--trust",
-        str(folder / "trust"),
-    ]
+    paths = ["--database", str(folder / "ledger.db"), "--trust", str(folder / "trust")]
+    command = [sys.executable, "-m", "tallystick", "audit", *paths]
     started = time.perf_counter()
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started

@@ -8,6 +8,7 @@ from tallystick.commands import auditor, operator, partner
 from tallystick.commands.demo import demo
 
 INTERRUPTED = 130
+SHORT_HELP_LENGTH = 120
 
 SECTIONS: list[tuple[str, list[click.Command]]] = [
     ("See it work", [demo]),
@@ -24,7 +25,10 @@ class SectionedGroup(click.Group):
         for title, commands in SECTIONS:
             with formatter.section(title):
                 formatter.write_dl(
-                    [(command.name or "", command.get_short_help_str(76)) for command in commands]
+                    [
+                        (command.name or "", command.get_short_help_str(SHORT_HELP_LENGTH))
+                        for command in commands
+                    ]
                 )
 
 

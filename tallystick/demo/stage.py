@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+QUOTE_MARGIN = 8
 MARKER = ".tallystick-demo"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -51,7 +52,8 @@ class Stage:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")},
             "TALLYSTICK_PASSPHRASE": secrets.token_urlsafe(16),
-            "COLUMNS": str(min(shutil.get_terminal_size((100, 24)).columns, 100)),
+            # What commands print is shown indented, behind a bar.
+            "COLUMNS": str(min(shutil.get_terminal_size((80, 24)).columns, 110) - QUOTE_MARGIN),
         }
         return self
 
