@@ -21,7 +21,7 @@ from flask import Blueprint, Response
 from api import headers
 from api.errors import NothingHere, RequestMalformed
 from api.packs import Packs, file_name
-from api.reading import Reading
+from api.reading import Reading, stored
 from api.requests import JOSE, JWS_LINES, parse_integer, read_arguments, require_integer, require_text
 from api.services import Services
 from keys import base64url, envelope
@@ -60,8 +60,9 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
         end = min(end, reading.head().tree_size, start + limits.statements_page_max)
         lines: list[bytes] = []
         size = 0
-        for raw in services.reader.read_statements(start, end) if start < end else ():
-            line = raw if raw is not None and reading.may_read(raw, None) else b""
+        found = services.reader.read_statements(start, end) if start < end else ()
+        for raw in reading.shown(found, None):
+            line = b"" if raw is None or b"\n" in raw else raw
             size += len(line) + 1
             if lines and size > limits.statements_page_size_max:
                 break
@@ -80,7 +81,9 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
         if index >= size:
             raise RequestMalformed("proof.index", f"a tree of {size} entries has no index {index}", "/index")
         _require_size(size, "size")
-        path = tiles.inclusion_path(services.reader, index, size)
+        with stored():
+            path = tiles.inclusion_path(services.reader, index, size)
+            root_hash = tiles.root_at(services.reader, size)
         leaf_hash = entry_format.leaf_hash(reading.entry(index))
         return _immutable_json(
             orjson.dumps(
@@ -89,7 +92,7 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
                     "size": size,
                     "leaf_hash": _base64(leaf_hash),
                     "path": [_base64(sibling) for sibling in path],
-                    "root_hash": _base64(tiles.root_at(services.reader, size)),
+                    "root_hash": _base64(root_hash),
                 }
             )
         )
@@ -105,15 +108,17 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
                 "/old",
             )
         _require_size(new, "new")
-        path = tiles.consistency_path(services.reader, old, new)
+        with stored():
+            path = tiles.consistency_path(services.reader, old, new)
+            roots = [tiles.root_at(services.reader, size) for size in (old, new)]
         return _immutable_json(
             orjson.dumps(
                 {
                     "old": old,
                     "new": new,
                     "path": [_base64(node) for node in path],
-                    "old_root_hash": _base64(tiles.root_at(services.reader, old)),
-                    "new_root_hash": _base64(tiles.root_at(services.reader, new)),
+                    "old_root_hash": _base64(roots[0]),
+                    "new_root_hash": _base64(roots[1]),
                 }
             )
         )
@@ -122,7 +127,8 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
     def show_history() -> Response:
         epc = packs.canonical(_epc(require_text(read_arguments("epc"), "epc")))
         found = packs.history(epc)
-        return Response(orjson.dumps(_history(epc, found)), content_type=JSON)
+        with stored():
+            return Response(orjson.dumps(_history(epc, found)), content_type=JSON)
 
     @auditors.get("/evidence")
     def evidence() -> Response:

@@ -19,7 +19,7 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup
 
 from api import headers, notices, story
-from api.errors import NothingHere, Withheld
+from api.errors import NothingHere, RecordDamaged, Withheld
 from api.journey import signer_of, steps_of
 from api.notices import Notice
 from api.packs import Examined, Packs, file_name
@@ -113,6 +113,8 @@ def blueprint(services: Services, packs: Packs) -> Blueprint:
             return notice(notices.unknown(gtin14, serial), NOT_FOUND, gtin14, serial)
         except Withheld as fault:
             return notice(notices.withheld(gtin14, serial), status_of(fault), gtin14, serial)
+        except RecordDamaged as fault:
+            return notice(notices.damaged(gtin14, serial), status_of(fault), gtin14, serial)
         except NoEvidence:
             return notice(notices.too_long(gtin14, serial), OK, gtin14, serial)
         except NotYet:

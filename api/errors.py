@@ -7,6 +7,7 @@
 ├─ NothingHere           no such path, no such tile, no such entry
 ├─ Erased                it was here, and its content was erased in the logged way
 ├─ Withheld              it is here, and this caller may not read it
+├─ RecordDamaged         what is stored here is not what was written: raise the alarm, not the caller
 ├─ StatementsRefused     statements were judged and not all of them may stand: one fault a line
 └─ Unexpected            our own mistake: told apart by an incident number, and by nothing else
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keys.errors import Fault, Malformed, Refused, Unverifiable
+from keys.errors import Fault, Malformed, Refused, Refuted, Unverifiable
 
 
 class ApiError(Fault):
@@ -74,6 +75,10 @@ class Unexpected(ApiError):
             f"this server made a mistake; its operator finds it in the log under {incident}",
         )
         self.incident = incident
+
+
+class RecordDamaged(ApiError, Refuted):
+    """The database was altered or is broken. An audit names the entry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Everything here is public: entries hold digests and positions, never a payload.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 
 from flask import Blueprint, Response, request
 
@@ -51,18 +52,21 @@ def blueprint(reading: Reading) -> Blueprint:
             )
         if path.level is None:
             start = path.index * TILE_WIDTH
-            return _bundle(render_bundle(reading.entries(start, start + path.width)))
+            return _bundle(reading.entries(start, start + path.width))
         return _immutable(reading.reader.read_tile(path.level, path.index, path.width))
 
     return log
 
 
-def _bundle(body: bytes) -> Response:
+def _bundle(entries: Sequence[bytes]) -> Response:
+    body = render_bundle(entries)
     accepts_gzip = request.accept_encodings.quality("gzip") > 0
     response = _immutable(gzip.compress(body, GZIP_LEVEL, mtime=0) if accepts_gzip else body)
     if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
+    if not all(entries):
+        response.headers["Cache-Control"] = headers.NEVER  # a hole in the database is not the log's word
     return response
 
 

@@ -84,6 +84,19 @@ def withheld(gtin: str, serial: str) -> Notice:
     )
 
 
+def damaged(gtin: str, serial: str) -> Notice:
+    """What is stored cannot even be read as it was written."""
+    return Notice(
+        "bad",
+        "broken",
+        "Record damaged",
+        "Do not rely on this record",
+        "What this server holds about the pack is not what was written: it was altered or is broken."
+        " Nothing of it can be shown as proved. Ask where you got the pack.",
+        facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
+    )
+
+
 def too_long(gtin: str, serial: str) -> Notice:
     """More events than one evidence file holds: nothing was checked, so nothing is said."""
     return Notice(

@@ -6,14 +6,18 @@ the page can then say nothing that the file does not prove.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
-from api.errors import NothingHere, Withheld
-from api.reading import Reading
+from api.errors import NothingHere, RecordDamaged, Withheld
+from api.reading import Reading, stored
 from api.services import Services
 from intake.authority import EVENT_TYP
+from keys.errors import Malformed
 from keys.registry import Registry
+from ledger import entry as entry_format
+from ledger.store.protocol import LedgerStore
 from traceability.gs1 import canonical
 from traceability.history import History, history
 from verifier import evidence
@@ -43,12 +47,22 @@ class Packs:
     def history(self, epc: str) -> History:
         """What the ledger's index holds about this product, through its aggregation.
 
-        Raises Withheld where the public may not read events, NothingHere where there are none.
+        Raises Withheld where the public may not read events, NothingHere where there are none, and
+        RecordDamaged where something altered can no longer be told from something that is not there:
+        a recall made unreadable must not leave a clean history behind.
         """
         self._reading.head()
         if not self._reading.may_read_typ(EVENT_TYP, None):
             raise Withheld("history.withheld", "this ledger's policy does not open its events to you")
-        found = history(self._services.reader, epc, limit=self._services.limits.history_items_max)
+        watched = _Watched(self._services.reader)
+        with stored():
+            found = history(watched, epc, limit=self._services.limits.history_items_max)
+        hidden = watched.altered - {item.seq for item in found.items}
+        if hidden:
+            raise RecordDamaged(
+                "record.damaged",
+                f"the index leads to entry {min(hidden)}, whose content is not what was recorded there",
+            )
         if not found.items:
             raise NothingHere("history.none", f"this ledger holds no event about {epc}")
         return found
@@ -61,10 +75,41 @@ class Packs:
         """The product's record and what its evidence proves. Raises as history() and evidence() do."""
         found = self.history(epc)
         report = evidence.verify(self._build(epc, found), self._services.trust, expected_subject=epc)
-        return Examined(found, report, self._services.intake.registry())
+        with stored():
+            return Examined(found, report, self._services.intake.registry())
 
     def _build(self, epc: str, found: History) -> bytes:
-        return evidence.build(self._services.reader, self._services.anchors, epc, found)
+        with stored():
+            return evidence.build(self._services.reader, self._services.anchors, epc, found)
+
+
+class _Watched:
+    """A reader that notes which of the statements it gave out are not those that the entries name."""
+
+    def __init__(self, reader: LedgerStore) -> None:
+        self._reader = reader
+        self.altered: set[int] = set()
+
+    def find_name(
+        self, key: int, *, after: tuple[int, int] | None = None, limit: int
+    ) -> list[tuple[int, int]]:
+        return self._reader.find_name(key, after=after, limit=limit)
+
+    def read_statement(self, seq: int) -> bytes | None:
+        raw = self._reader.read_statement(seq)
+        if raw is not None and not self._is_as_recorded(seq, raw):
+            self.altered.add(seq)
+        return raw
+
+    def read_entry(self, seq: int) -> bytes:
+        return self._reader.read_entry(seq)
+
+    def _is_as_recorded(self, seq: int, raw: bytes) -> bool:
+        try:
+            entry = entry_format.parse(self._reader.read_entry(seq))
+        except Malformed:
+            return False
+        return entry.seq == seq and entry.statement == hashlib.sha256(raw).digest()
 
 
 def file_name(epc: str) -> str:

@@ -19,7 +19,7 @@ from api import headers
 from api.errors import LineFault, RequestMalformed, StatementsRefused
 from api.metrics import Metrics
 from api.problems import CREATED, FAULTS_SHOWN_MAX, OK, line_faults
-from api.reading import Reading
+from api.reading import Reading, stored
 from api.receipts import ReceiptWriter
 from api.requests import (
     JOSE,
@@ -73,11 +73,12 @@ def blueprint(services: Services, reading: Reading, metrics: Metrics) -> Bluepri
         reading.require_in_log(position)
         head = reading.head()
         # The published checkpoint is the one that auditors hold too; a fresh entry may be beyond it.
-        published = parse_unverified(head.published).tree_size if head.published else 0
-        checkpoint, size = (
-            (head.published, published) if position < published else (head.checkpoint, head.tree_size)
-        )
-        body = ReceiptWriter(services.reader, checkpoint, size).write([position])[position]
+        with stored():
+            published = parse_unverified(head.published).tree_size if head.published else 0
+            checkpoint, size = (
+                (head.published, published) if position < published else (head.checkpoint, head.tree_size)
+            )
+            body = ReceiptWriter(services.reader, checkpoint, size).write([position])[position]
         response = Response(body, content_type=TLOG_PROOF)
         # Later ones rest on a newer checkpoint, with more witnesses.
         response.headers["Cache-Control"] = headers.REVALIDATE

@@ -25,6 +25,7 @@ from api.errors import (
     MediaTypeNotTaken,
     MethodNotTaken,
     NothingHere,
+    RecordDamaged,
     RequestMalformed,
     RequestTooLarge,
     StatementsRefused,
@@ -57,6 +58,7 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (Erased, HTTPStatus.GONE),
     (Withheld, HTTPStatus.FORBIDDEN),
     (Unexpected, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (RecordDamaged, HTTPStatus.INTERNAL_SERVER_ERROR),
     (NotInLog, HTTPStatus.NOT_FOUND),
     # Not the caller's doing: another server, or this one after its operator has looked, takes the same bytes.
     (ReadOnly, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -72,6 +74,7 @@ _TITLES: tuple[tuple[type[Fault], str], ...] = (
     (NotInLog, "There is no such thing here"),
     (Erased, "It was here and was erased"),
     (Unexpected, "This server made a mistake"),
+    (RecordDamaged, "What is stored here is not what was written"),
     (NotYet, "Not now: the same request may be sent again"),
     (ReadOnly, "Nothing is recorded here at present"),
     (Malformed, "It cannot be read, or breaks a rule of its format"),

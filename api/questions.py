@@ -189,12 +189,8 @@ def intact(pack: Pack) -> CheckView:
         " keys’ history"
     )
     if pack.erased:
-        return CheckView(
-            question,
-            "none",
-            "Partly",
-            f"{proved}. {count_in_words(pack.erased, 'more entry', 'more entries')} erased.",
-        )
+        gone = count_in_words(pack.erased, "more entry", "more entries")
+        return CheckView(question, "warn", "Partly", f"{proved}. The content of {gone} no longer kept.")
     if verdict is Verdict.NOT_YET_ANCHORED:
         return CheckView(
             question, "warn", "Very new", f"{proved}. The independent time-stamp is still to come."
@@ -273,7 +269,7 @@ def entries_in_words(count: int) -> str:
 
 
 def count_in_words(number: int, one: str, many: str = "entries") -> str:
-    return f"One {one} was" if number == 1 else f"{number} {many} were"
+    return f"one {one} is" if number == 1 else f"{number} {many} are"
 
 
 def reason(report: Report, outcome: str, otherwise: str) -> str:

@@ -175,14 +175,14 @@ def _hero(pack: Pack, trouble: Trouble | None) -> _Hero:
             "The last company that recorded this pack set it aside. Ask where you got it before you use it.",
         )
     if pack.erased:
+        gone = count_in_words(pack.erased, "entry")
         return _Hero(
-            "none",
-            "half",
-            "Partly erased",
-            "Part of this record was erased",
-            f"{entries_in_words(len(pack.steps))} that can still be read verify."
-            f" {count_in_words(pack.erased, 'entry')} erased since, so nobody can say any more what stood"
-            " there.",
+            "warn",
+            "worn",
+            "Incomplete",
+            "Part of this record is missing",
+            f"{entries_in_words(len(pack.steps))} that can still be read verify. The content of {gone} no"
+            " longer kept, so nobody can say any more what stood there.",
         )
     if not anchored:
         return _Hero(

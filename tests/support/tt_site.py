@@ -215,6 +215,13 @@ class Site:
 
     def tamper(self, table: str, column: str, seq: int, value: bytes) -> None:
         """What somebody with the database in hands can do: the triggers are theirs to drop."""
+        self._alter(table, f"UPDATE {table} SET {column} = ? WHERE seq = ?", (value, seq))
+
+    def lose_statement(self, seq: int) -> None:
+        """The row is gone."""
+        self._alter("statements", "DELETE FROM statements WHERE seq = ?", (seq,))
+
+    def _alter(self, table: str, change: str, values: tuple[Any, ...]) -> None:
         with sqlite3.connect(self.path) as connection:
             names = [
                 name
@@ -224,9 +231,7 @@ class Site:
             ]
             for name in names:
                 connection.execute(f"DROP TRIGGER {name}")
-            changed = connection.execute(
-                f"UPDATE {table} SET {column} = ? WHERE seq = ?", (value, seq)
-            ).rowcount
+            changed = connection.execute(change, values).rowcount
         connection.close()
         assert changed == 1
 
