@@ -43,7 +43,7 @@ from verifier.statements import (
     verify_signature,
 )
 from verifier.trust import Trust
-from verifier.verdict import Check, Report, ReportBuilder
+from verifier.verdict import Check, Report, ReportBuilder, nor_more
 
 __all__ = ["AnchorFinder", "build", "verify"]
 
@@ -161,7 +161,7 @@ def _check_inclusion(case: _Case) -> None:
         previous = item
     case.report.ok(
         "inclusion",
-        f"All {len(case.bundle.items)} entries in the file are in the signed ledger, each at its position,"
+        f"All entries in the file ({len(case.bundle.items)}) are in the signed ledger, each at its position,"
         " and each statement is the one that was recorded.",
     )
 
@@ -243,13 +243,13 @@ def _check_statements(case: _Case) -> None:
     case.registry = registry
     report.ok(
         "key-history",
-        f"All {len(case.signers)} statements about keys are here, from the ledger's first entry on:"
+        f"All statements about keys ({len(case.signers)}) are here, from the ledger's first entry on:"
         " none was left out.",
     )
     if case.judged and not faults:
         report.ok(
             "signatures",
-            f"All {len(case.judged)} statements are signed with keys that were valid at their positions.",
+            f"All statements ({len(case.judged)}) are signed with keys that were valid at their positions.",
         )
 
 
@@ -299,7 +299,7 @@ def _check_subject(case: _Case, expected_subject: str | None) -> None:
         return
     report.ok(
         "subject",
-        f"All {len(case.events)} events are valid EPCIS 2.0, and about {subject} or what it was packed in.",
+        f"All events ({len(case.events)}) are valid EPCIS 2.0, and about {subject} or what it was packed in.",
     )
 
 
@@ -372,8 +372,7 @@ def _check_times(case: _Case, times: AnchorTimes) -> None:
             Check(
                 "anchors",
                 "not-yet",
-                f"{len(late)} of {len(case.events)} events have no outside time-stamp yet;"
-                f" the first is entry {late[0]}.",
+                f"No outside time-stamp covers it yet{nor_more(len(late) - 1)}.",
                 "anchor.missing",
                 late[0],
             )

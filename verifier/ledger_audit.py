@@ -29,7 +29,7 @@ from verifier.errors import EvidenceRefuted, NotPinned
 from verifier.key_history import Doubt, find_doubts, introductions
 from verifier.signature_audit import SignatureAudit
 from verifier.trust import Trust
-from verifier.verdict import FORK_CODE, Check, Outcome, Report, ReportBuilder
+from verifier.verdict import FORK_CODE, Check, Outcome, Report, ReportBuilder, nor_more
 
 Progress = Callable[[int, int], None]
 
@@ -201,8 +201,7 @@ def _report_ledger(walked: AuditReport, report: ReportBuilder) -> None:
             Check(
                 "statements",
                 "unknown",
-                f"{missing:,} statements are erased, withheld or gone: what they said was not checked;"
-                f" the first is that of entry {first}.",
+                f"Statements erased, withheld or gone from here on: {missing:,}. They were not checked.",
                 "statement.missing",
                 first,
             )
@@ -210,7 +209,7 @@ def _report_ledger(walked: AuditReport, report: ReportBuilder) -> None:
     if not rows and walked.checkpoint is not None:
         report.ok(
             "ledger",
-            f"All {walked.entries_checked:,} entries stand where the ledger has signed that they stand,"
+            f"All entries ({walked.entries_checked:,}) stand where the ledger has signed that they stand,"
             " unaltered, in order, none missing.",
         )
 
@@ -235,8 +234,8 @@ def _report_signatures(signatures: SignatureAudit, walked: AuditReport, report: 
     elif not signatures.findings and signatures.verified_count:
         report.ok(
             "signatures",
-            f"All {signatures.verified_count:,} signatures are good, by keys that were valid where they stand"
-            f" ({len(signatures.signers):,} statements about keys followed).",
+            f"All signatures ({signatures.verified_count:,}) are good, by keys that were valid where they"
+            f" stand ({len(signatures.signers):,} statements about keys followed).",
         )
 
 
@@ -277,16 +276,18 @@ def _report_tail(
         if times.covered_size:
             report.ok(
                 "anchors",
-                f"All {len(times):,} outside time-stamps are good, and between them cover every event.",
+                f"All outside time-stamps ({len(times):,}) are good, and between them cover every event.",
             )
         return
     detail = (
-        f"{count:,} events from entry {first} on have no outside time-stamp yet; the oldest was recorded at"
+        f"No outside time-stamp covers it yet{nor_more(count - 1)}; it was recorded at"
         f" {oldest:%Y-%m-%d %H:%M:%S} UTC."
     )
     if freshness is not None and freshness.now - oldest <= freshness.age_max and times.covered_size:
-        report.ok("anchors", f"All {len(times):,} outside time-stamps are good.")
-        report.not_checked(detail)
+        report.ok("anchors", f"All outside time-stamps ({len(times):,}) are good.")
+        report.not_checked(
+            f"When the newest events were written, from entry {first} on: that is still to come."
+        )
     else:
         report.add(Check("anchors", "not-yet", detail, "anchor.missing", first))
 

@@ -88,6 +88,13 @@ def worst_exit_code(codes: Iterable[int]) -> int:
     return max(codes, key=_EXIT_BADNESS.index, default=EXIT_VALID)
 
 
+def nor_more(count: int) -> str:
+    """The end of a sentence about the first of several events."""
+    return (
+        "" if not count else ", nor one event after it" if count == 1 else f", nor {count:,} events after it"
+    )
+
+
 def outcome_of(fault: Fault) -> Outcome:
     """Which outcome a fault's cause is: missing things decide nothing, everything else is bad."""
     if isinstance(fault, Unverifiable):

@@ -342,3 +342,11 @@ def store_in_sqlite(world: World, path: Path) -> None:
             log.append([Pending(entry.kind, statement or b"", b"unique %d" % seq)], expected=log.head)
     log.publish_if_due()
     store.close()
+
+
+def example_world() -> World:
+    """The ledger of docs/formats: one party, one event about one pack, the same bytes every time."""
+    world = World()
+    world.register("acme")
+    world.event("acme", object_event(PACK, action="ADD", bizStep="commissioning"))
+    return world
