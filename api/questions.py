@@ -184,10 +184,9 @@ def intact(pack: Pack) -> CheckView:
         return CheckView(
             question, "none", "Not checked", "It was not, or not wholly, checked by this server."
         )
-    proved = (
-        f"{entries_in_words(len(pack.steps))} shown here verify: signatures, places in the ledger, and the"
-        " keys’ history"
-    )
+    verify = "verifies" if len(pack.steps) == 1 else "verify"
+    shown = f"{entries_in_words(len(pack.steps))} shown here {verify}"
+    proved = f"{shown}: signatures, places in the ledger, and the keys’ history"
     if pack.erased:
         gone = count_in_words(pack.erased, "more entry", "more entries")
         return CheckView(question, "warn", "Partly", f"{proved}. The content of {gone} no longer kept.")

@@ -181,8 +181,8 @@ def _hero(pack: Pack, trouble: Trouble | None) -> _Hero:
             "worn",
             "Incomplete",
             "Part of this record is missing",
-            f"{entries_in_words(len(pack.steps))} that can still be read verify. The content of {gone} no"
-            " longer kept, so nobody can say any more what stood there.",
+            f"What can still be read verifies. The content of {gone} no longer kept, so nobody can say any"
+            " more what stood there.",
         )
     if not anchored:
         return _Hero(
@@ -193,12 +193,13 @@ def _hero(pack: Pack, trouble: Trouble | None) -> _Hero:
             "Every signature and every place in the ledger verifies. The independent time-stamp that fixes"
             " it from outside is still to come: look again in a while.",
         )
+    each = "" if len(pack.steps) == 1 else "each "
     return _Hero(
         "ok",
         "whole",
         proved,
         "This pack’s record checks out",
-        f"{entries_in_words(len(pack.steps))} signed by the companies that recorded it, in an unbroken"
+        f"{entries_in_words(len(pack.steps))}, {each}signed by the company that wrote it, in an unbroken"
         " ledger that an independent time-stamp has fixed.",
     )
 
