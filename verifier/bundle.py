@@ -28,7 +28,8 @@ from verifier.errors import BundleMalformed
 
 FORMAT = "tallystick-evidence@v1"
 BUNDLE_SIZE_MAX = 64 * 1024 * 1024  # about 30,000 statements of 1 KiB with their proofs
-ENTRIES_MAX = 50_000
+ENTRIES_MAX = 25_000  # of them as many key statements as a ledger of ten thousand parties has
+ANCHORS_MAX = 2_000  # each costs a millisecond of certificate checks
 DEPTH_MAX = 6  # bundle, list, item, entry or path: five levels, and one to spare
 CHECKPOINT_SIZE_MAX = 64 * 1024
 SUBJECT_LENGTH_MAX = 512
@@ -165,6 +166,7 @@ def _parse_items(value: Any) -> tuple[Item, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= ENTRIES_MAX:
         raise BundleMalformed("bundle.entries", f"entries must be a list of 1 to {ENTRIES_MAX}", "/entries")
     items: list[Item] = []
+    anchor_count = 0
     for index, member in enumerate(value):
         pointer = f"/entries/{index}"
         _require_members(member, ("entry", "path", "statement"), pointer)
@@ -176,6 +178,9 @@ def _parse_items(value: Any) -> tuple[Item, ...]:
         if items and entry.seq <= items[-1].seq:
             raise BundleMalformed("bundle.order", "entries ascend by seq, each once", f"{pointer}/entry/seq")
         path = _parse_path(member["path"], f"{pointer}/path")
+        anchor_count += entry.kind == "anchor"
+        if anchor_count > ANCHORS_MAX:
+            raise BundleMalformed("bundle.entries", f"more than {ANCHORS_MAX} anchors", pointer)
         items.append(Item(entry_bytes, entry, path, _parse_statement(member["statement"], pointer)))
     return tuple(items)
 

@@ -83,6 +83,8 @@ def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: Hist
     consistency = tuple(
         Consistency(old, tuple(tiles.consistency_path(cached, old, size))) for old in sorted(anchored_sizes)
     )
+    if sum(item.entry.kind == "anchor" for item in items) > bundles.ANCHORS_MAX:
+        raise NoEvidence("evidence.too-long", f"{epc} was anchored more often than one bundle may hold")
     return bundles.render(Bundle(epc, checkpoint.origin, note, tuple(items), consistency))
 
 

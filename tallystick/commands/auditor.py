@@ -17,6 +17,7 @@ import orjson
 from keys.errors import Fault
 from ledger.audit import LedgerReader
 from tallystick.commands.report_text import print_report, print_summary
+from traceability.gs1 import canonical
 from verifier import evidence, receipt
 from verifier.bundle import BUNDLE_SIZE_MAX
 from verifier.forks import find_forks
@@ -71,6 +72,8 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
     DIR order-17.tlog-proof order-17.jws
     """
     with _interruptible():
+        if epc is not None:
+            _require_identifier(epc)
         trust = _load_trust(trust_folder)
         contents = [(file, _read(file)) for file in files]
         statements = {sha256(raw).digest(): raw for _, raw in contents if _is_statement(raw)}
@@ -177,6 +180,14 @@ def _lone_statement(file: Path) -> Report:
         )
     )
     return report.build()
+
+
+def _require_identifier(epc: str) -> None:
+    """A mistyped identifier is no evidence against anybody's file."""
+    try:
+        canonical(epc)
+    except Fault as fault:
+        raise click.BadParameter(f"{fault.detail} [{fault.code}]", param_hint="--epc") from fault
 
 
 def _is_statement(raw: bytes) -> bool:

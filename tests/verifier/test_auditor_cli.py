@@ -146,6 +146,7 @@ def test_usage_errors_exit_2(made: Bench, bench: Bench) -> None:
         ("verify",),
         ("verify", "missing.json"),
         ("verify", "--trust", str(bench.folder / "missing"), evidence_file),
+        ("verify", "--epc", "urn:epc:id:sgtin:nonsense", evidence_file),
         ("verify", "--trust", str(bench.folder / "empty"), evidence_file),
         ("audit",),
         ("audit", "--database", database, "--url", "http://127.0.0.1:9"),

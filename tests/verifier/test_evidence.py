@@ -572,6 +572,14 @@ def test_the_tail_of_somebody_else_is_proved_and_not_shown() -> None:
     assert any("not shown" in sentence or "not\n" in sentence for sentence in report.not_checked)
 
 
+def test_a_key_statement_may_be_the_ledger_s_last_entry() -> None:
+    world = make_world()
+    world.revoke("acme", reason="superseded")
+    bundle = world.bundle()
+    assert read(bundle).items[-1].entry.kind == "key"
+    assert evidence.verify(bundle, world.trust()).verdict is Verdict.VALID
+
+
 # Building.
 
 
