@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-# Importing it teaches asn1crypto the attributes that are signed with a time-stamp; without it, whoever has
-# not imported it elsewhere would find that no token says which certificate signed it.
-from asn1crypto import tsp as _time_stamp_attributes  # noqa: F401
 from cryptography import x509
 
 from anchoring import record as anchor_record
