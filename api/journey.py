@@ -8,6 +8,7 @@ shown as they are written.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC
 from urllib.parse import unquote
 
@@ -84,8 +85,18 @@ _GRAVE = frozenset({"damaged", "destroyed", "expired", "recalled", "stolen"})
 
 
 def steps_of(items: Iterable[HistoryItem], registry: Registry) -> list[Step]:
-    """The journey, in log order."""
-    return [_step(item, registry) for item in items]
+    """The journey, in log order. Neighbours that differ in their time alone become one line."""
+    steps: list[Step] = []
+    for item in items:
+        step = _step(item, registry)
+        last = steps[-1] if steps else None
+        if last is not None and replace(step, when=last.when, iso=last.iso) == replace(
+            last, times=1, until=""
+        ):
+            steps[-1] = replace(last, times=last.times + 1, until=step.when)
+        else:
+            steps.append(step)
+    return steps
 
 
 def signer_of(statement: bytes, registry: Registry) -> str:

@@ -45,7 +45,11 @@ HANDED_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event of the journey, ready to be shown. ends: the pack's life ends here, badly."""
+    """One event of the journey, or a run of like ones, ready to be shown.
+
+    ends   the pack's life ends here, badly
+    times  how many events this line stands for; until is when the last of them was
+    """
 
     title: str
     who: str
@@ -54,6 +58,8 @@ class Step:
     iso: str
     inside: str
     ends: bool
+    times: int = 1
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,9 @@ class PackPage:
     facts: tuple[tuple[str, str], ...]
     checks: tuple[CheckView, ...]
     journey_note: str
-    steps: tuple[Step, ...]
+    first_steps: tuple[Step, ...]  # where it comes from is never left out
     steps_omitted: str
+    steps: tuple[Step, ...]
     own_word: str
     left_open: tuple[str, ...]
     evidence_path: str
@@ -63,6 +64,8 @@ class PackPage:
     checked_at: str
     checked_iso: str
 
+
+FIRST_STEPS = 3
 
 COPY_LIMIT = (
     "This is about the record. A printed code can be copied, so it cannot prove that the pack in your hand is"
@@ -92,6 +95,7 @@ def tell(pack: Pack, *, now: datetime, steps_max: int, evidence_path: str, evide
     """
     trouble = find_trouble(pack, now)
     hero = _hero(pack, trouble)
+    newest = max(FIRST_STEPS, len(pack.steps) - (steps_max - FIRST_STEPS))
     return PackPage(
         tone=hero.tone,
         picture=hero.picture,
@@ -108,8 +112,9 @@ def tell(pack: Pack, *, now: datetime, steps_max: int, evidence_path: str, evide
             copied(pack),
         ),
         journey_note=_journey_note(pack),
-        steps=tuple(pack.steps[-steps_max:]),
-        steps_omitted=_omitted(len(pack.steps) - steps_max),
+        first_steps=tuple(pack.steps[:FIRST_STEPS]),
+        steps_omitted=_omitted(sum(step.times for step in pack.steps[FIRST_STEPS:newest])),
+        steps=tuple(pack.steps[newest:]),
         own_word=OWN_WORD,
         left_open=tuple(sentence[:DETAIL_LENGTH_MAX] for sentence in pack.report.not_checked[:LEFT_OPEN_MAX]),
         evidence_path=evidence_path,
@@ -237,4 +242,4 @@ def _by(pack: Pack, seq: int) -> str:
 def _omitted(count: int) -> str:
     if count <= 0:
         return ""
-    return f"{count} earlier {'step is' if count == 1 else 'steps are'} in the evidence file."
+    return f"{count} more {'step is' if count == 1 else 'steps are'} in the evidence file."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,9 @@ STEPS = 8
 def tell(folder: Path, port: int, *, stay: bool) -> int:
     """Run the demo; 0 only if every step proved what it should. stay: serve until interrupted, at the end."""
     story = Story(Console(highlight=False, soft_wrap=False))
+    # A service manager asks like a person does: everything that was started ends with the demo.
+    for asked in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asked, signal.default_int_handler)
     try:
         with Stage(folder, port) as stage:
             story.run(stage)

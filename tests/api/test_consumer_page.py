@@ -399,7 +399,7 @@ def test_pages_are_small_whatever_partners_write(site):
     site.anchor()
     response = page(site.client, "1")
     assert len(response.data) < PAGE_SIZE_MAX
-    assert "46 earlier steps are in the evidence file" in response.text
+    assert "46 more steps are in the evidence file" in response.text
 
 
 def test_every_page_is_whole_in_one_request_under_30_kb(anchored):
