@@ -46,8 +46,13 @@ for _, _commands in SECTIONS:
 
 
 def main() -> None:
-    """Run, and end an interrupted command as scripts expect."""
+    """Run, and end an interrupted command as scripts expect: click alone would make it a plain 1."""
     try:
-        cli(standalone_mode=True)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nInterrupted.", err=True)
+        code = INTERRUPTED
+    raise SystemExit(code)

@@ -109,9 +109,11 @@ def serve(
     passphrase_source: str | None,
 ) -> None:
     """Serve the ledger in FOLDER over HTTP."""
+    from tallystick import config as configuration
     from tallystick import serve as server
 
     try:
+        configuration.load(folder)  # no use in asking for a passphrase without a ledger
         passphrase = passphrase_reader(passphrase_source)()
         server.serve(
             folder.absolute(),
