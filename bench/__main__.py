@@ -47,7 +47,11 @@ def run_case(
 ) -> dict[str, object]:
     signed = load.statements(lines, case.count, ORIGIN, SEED + number)
     prepared = load.requests(signed, case.batch, f"127.0.0.1:{server.port}")
+    before = server.cpu_seconds()
+    own = time.process_time()
     sent = load.send(("127.0.0.1", server.port), prepared, case.clients)
+    own = time.process_time() - own
+    after = server.cpu_seconds()
     if sent.failures:
         raise SystemExit(f"{case.name}: {len(sent.failures)} refused, the first: {sent.failures[0][:600]!r}")
     rate = case.count / sent.seconds
@@ -60,6 +64,10 @@ def run_case(
         "ratio_to_floor": round(rate / floor_rate, 3),
         "p50_ms": round(percentile(sent.latencies, 0.50) * 1000, 2),
         "p99_ms": round(percentile(sent.latencies, 0.99) * 1000, 2),
+        "cpu_us_per_event": {
+            **{role: round((after[role] - before[role]) / case.count * 1e6, 1) for role in after},
+            "load": round(own / case.count * 1e6, 1),
+        },
     }
 
 
@@ -121,6 +129,8 @@ def show(case: dict[str, object]) -> None:
     latency = "" if case["p50_ms"] is None else f"   p50 {case['p50_ms']:>8} ms   p99 {case['p99_ms']:>8} ms"
     share = f"{case['ratio_to_floor']:.2f} of the floor"
     print(f"{case['name']:<10} {case['events_per_s']:>9,} events/s   {share}{latency}")
+    if "cpu_us_per_event" in case:
+        print(f"           CPU per event in µs: {case['cpu_us_per_event']}")
     sys.stdout.flush()
 
 

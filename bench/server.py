@@ -124,6 +124,19 @@ class Server:
             if int(group) == self.process.pid and int(pid) != self.process.pid
         ]
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time used so far by the workers together, by the sequencer, and by the parent."""
+        used = {"workers": 0.0, "sequencer": 0.0, "parent": 0.0}
+        ticks = os.sysconf("SC_CLK_TCK")
+        for pid in [*self.children(), *([self.process.pid] if self.process else [])]:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                role = "sequencer" if b"sequencer_process" in line else "workers"
+                role = "parent" if self.process and pid == self.process.pid else role
+                used[role] += (int(fields[11]) + int(fields[12])) / ticks
+        return used
+
     def register(self, emitters: Sequence[Emitter]) -> None:
         """Register every emitter's key through the door."""
         registrar = read_private_key(self.folder / "keys" / "registrar.pem", PASSPHRASE)
