@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,9 +22,10 @@ import time
 from pathlib import Path
 
 from granian.constants import Interfaces
+from granian.log import LogLevels
 from granian.server import Server as Granian
 
-from keys.errors import NotYet
+from keys.errors import Refused
 
 SOCKET_NAME = "sequencer.sock"
 SOCKET_PATH_MAX = 100  # the system's limit for Unix socket paths is 108 bytes with its NUL
@@ -39,7 +41,7 @@ PASSPHRASE_VARIABLE = "TALLYSTICK_PASSPHRASE"  # noqa: S105  (its name)
 logger = logging.getLogger("tallystick.serve")
 
 
-class ServeFailed(NotYet):
+class ServeFailed(Refused):
     """The server could not start; the message says why."""
 
 
@@ -118,6 +120,17 @@ class SequencerSupervisor:
                     time.sleep(RESTART_PAUSE_S)
 
 
+def _require_address(host: str, port: int) -> None:
+    """Try the address first: the HTTP server would answer a taken one with a panic and two backtraces."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise ServeFailed(
+            "serve.address", f"{host}, port {port}, cannot be listened on: {error.strerror or error}"
+        ) from error
+
+
 def serve(
     folder: Path, *, host: str, port: int, workers: int, threads: int, passphrase: bytes, quiet: bool = False
 ) -> None:
@@ -127,6 +140,7 @@ def serve(
     threads  requests at once in each worker; more serve many single events, fewer large batches
     """
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s")
+    _require_address(host, port)
     socket_path = folder / SOCKET_NAME
     temporary: Path | None = None
     if len(os.fsencode(socket_path)) > SOCKET_PATH_MAX:
@@ -141,6 +155,9 @@ def serve(
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     # Forking a process that has threads can hang the child: workers start fresh.
     multiprocessing.set_start_method("spawn", force=True)
+    if not quiet:
+        at = f"[{host}]" if ":" in host else host
+        print(f"Serving {folder} at http://{at}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
     try:
         Granian(
             "tallystick.wsgi:create",
@@ -154,6 +171,7 @@ def serve(
             respawn_interval=0.5,
             websockets=False,
             log_enabled=not quiet,
+            log_level=LogLevels.error,  # its starts and stops are nothing that an operator can use
         ).serve()
     finally:
         supervisor.stop()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +58,27 @@ def test_a_second_server_on_one_file_is_refused_plainly(server: Server) -> None:
     assert "Traceback" not in said
     assert "another process" in said
     assert readyz(server)["ready"] is True
+
+
+def test_a_taken_port_is_refused_plainly(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", server.port)):
+        server.spawn()
+        assert server.process is not None
+        assert server.process.wait(20) == 3
+    said = server.output.read_text()
+    assert said.count("\n") == 1
+    assert "serve.address" in said
+
+
+def test_a_wrong_passphrase_is_refused_plainly(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(server._environment, "TALLYSTICK_PASSPHRASE", "another one")
+    server.spawn()
+    assert server.process is not None
+    assert server.process.wait(20) == 3
+    said = server.output.read_text()
+    assert said.count("\n") == 1
+    assert "passphrase" in said
+    assert "another one" not in said
 
 
 def test_yesterdays_database_is_served_read_only_and_says_why(server: Server, tmp_path: Path) -> None:
