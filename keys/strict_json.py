@@ -21,6 +21,7 @@ from keys.errors import Malformed
 INTEGER_MAX = 2**53 - 1
 # A double needs at most 17 significant digits; its exact decimal form rarely passes 60 characters.
 NUMBER_LENGTH_MAX = 64
+_DIGITS = 17
 
 _NONCHARACTER = re.compile(
     "[\ufdd0-\ufdef\ufffe\uffff"
@@ -139,8 +140,15 @@ def _float(literal: str) -> Any:
     # A double prints in its shortest form, with 17 digits, or exactly. Any other literal says more
     # than the double keeps, and two readers may round it to two values.
     if isfinite(value):
+        shortest = repr(value)
+        if literal == shortest:
+            return value
         try:
-            if Decimal(literal) in (Decimal(repr(value)), Decimal(f"{value:.16e}"), Decimal(value)):
+            said = Decimal(literal)
+            if said == Decimal(shortest) or said == Decimal(f"{value:.16e}"):
+                return value
+            # The exact form is longer than both. It can run to 750 digits, so it is made last.
+            if len(literal) > _DIGITS and said == Decimal(value):
                 return value
         except InvalidOperation:  # an exponent that not even Decimal has
             pass
