@@ -8,6 +8,7 @@ whoever holds the same statements in the same order has the same answer, today a
     register    a new key, with its own proof of possession: registered ──> active
     rotate      the old key ends ("rotated"), its successor is active
     revoke      the key ends ("revoked"); invalid_since may reach back before this position
+                once more, if that is graver: it moves the doubt back and nothing else
 
 The log position decides, never the emitter's clock. Entry p is judged by the statements below p.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from keys import envelope
@@ -64,8 +65,8 @@ class KeyRecord:
     not_after: datetime | None = None  # compared with an entry's recorded_at
     ended_seq: int | None = None  # rotated or revoked there: no longer counts above it
     ended_cause: str | None = None  # "rotated" or "revoked"; the latter also if it was rotated before
-    revoked_seq: int | None = None  # may be later than ended_seq
-    reason: str | None = None  # of the revocation
+    revoked_seq: int | None = None  # of the first revocation; may be later than ended_seq
+    reason: str | None = None  # of the gravest revocation
     invalid_since: datetime | None = None  # what was not anchored before this time is suspect
 
 
@@ -280,9 +281,12 @@ class Registry:
 
     def _revoked(self, said: Revoke, seq: int, recorded_at: datetime, is_registrar: bool) -> KeyRecord:
         record = self._ending(said.kid, said.party, is_registrar, "/kid")
-        # A rotated key may still be revoked: that it was stolen often comes out late.
-        if record.revoked_seq is not None:
-            raise Refused("key.revoked", f"key {said.kid} was revoked at entry {record.revoked_seq}", "/kid")
+        # A rotated key may still be revoked: that it was stolen often comes out late. For the same reason a
+        # revoked one may be once more, if that says something graver: else a thief would revoke the key
+        # himself, as "superseded", and nobody could ever cast doubt on what he signed.
+        if record.revoked_seq is not None and not _is_graver(said, record):
+            detail = f"key {said.kid} was revoked at entry {record.revoked_seq}; this moves no doubt back"
+            raise Refused("key.revoked", detail, "/kid")
         if said.kid == self.registrar_kid:
             detail = "without it nobody could register a key again: rotate it first, then revoke the old one"
             raise Refused("key.registrar", detail, "/kid")
@@ -294,7 +298,7 @@ class Registry:
             record,
             ended_seq=seq if record.ended_seq is None else record.ended_seq,
             ended_cause="revoked",
-            revoked_seq=seq,
+            revoked_seq=seq if record.revoked_seq is None else record.revoked_seq,
             reason=said.reason,
             invalid_since=said.invalid_since,
         )
@@ -306,6 +310,20 @@ class Registry:
 def _require_unexpired(record: KeyRecord, at: datetime) -> None:
     if record.not_after is not None and at > record.not_after:
         raise Refused("key.expired", f"key {record.kid} expired at {record.not_after.isoformat()}")
+
+
+def _is_graver(said: Revoke, record: KeyRecord) -> bool:
+    """Whether this revocation doubts more of what the key signed than the one before it."""
+    new = _doubted_since(said.reason, said.invalid_since)
+    old = _doubted_since(record.reason, record.invalid_since)
+    return new is not None and (old is None or new < old)
+
+
+def _doubted_since(reason: str | None, invalid_since: datetime | None) -> datetime | None:
+    """From when on signatures are doubtful: None is never; that nobody knows since when is from ever."""
+    if invalid_since is None and reason == "compromised":
+        return datetime.min.replace(tzinfo=UTC)
+    return invalid_since
 
 
 def _verb(said: Register | Rotate | Revoke) -> str:
