@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 
 from intake import authority
 from intake.errors import KindNotTaken
@@ -19,6 +20,7 @@ from keys.registry import Registry
 from traceability.epcis.validate import read_event
 from traceability.names import index_key, names_v1
 
+PARTIES_CACHED = 4096
 UNIQUE_KEY_SIZE = 44  # party (4) | event time (8) | digest (32)
 
 
@@ -102,11 +104,15 @@ def unique_key(party: str, typ: str, event_time: datetime | None, payload: bytes
     index: a key that led with a digest would dirty a page of its own for each event. Signature
     bytes identify nothing, for ES256 signatures can be altered and still verify.
     """
-    name = party.encode()
-    millis = 0 if event_time is None else int(event_time.astimezone(UTC).timestamp() * 1000)
+    millis = 0 if event_time is None else int(event_time.timestamp() * 1000)
     # Event times before 1970 are rare and legal: the offset keeps them ordered, and the field unsigned.
     when = (millis + (1 << 62)).to_bytes(8, "big")
-    digest = hashlib.sha256(
-        b"%d:%b%d:%b" % (len(name), name, len(typ), typ.encode()) + hashlib.sha256(payload).digest()
-    ).digest()
-    return hashlib.sha256(name).digest()[:4] + when + digest
+    party_tag, named = _party_parts(party, typ)
+    return party_tag + when + hashlib.sha256(named + hashlib.sha256(payload).digest()).digest()
+
+
+@lru_cache(maxsize=PARTIES_CACHED)
+def _party_parts(party: str, typ: str) -> tuple[bytes, bytes]:
+    """The tag that leads a party's unique keys, and party and class spelled so that no two spell alike."""
+    name = party.encode()
+    return hashlib.sha256(name).digest()[:4], b"%d:%b%d:%b" % (len(name), name, len(typ), typ.encode())

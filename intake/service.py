@@ -24,6 +24,11 @@ Behaviour = Literal["rollback", "proceed"]
 Status = Literal["appended", "duplicate", "refused", "rolled-back"]
 
 
+# Statements that one request judges before another gets its turn. One core's work is done by one thread at a
+# time: threads that wrestle for the interpreter lock around each signature cost a third of the core.
+TURN_COUNT = 64
+
+
 @dataclass(frozen=True, slots=True)
 class LineResult:
     """What became of one statement of a request.
@@ -66,6 +71,7 @@ class Intake:
         self._clock = clock
         self._registry: Registry | None = None
         self._registry_lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def registry(self) -> Registry:
         """The key state of the newest key statement in the ledger."""
@@ -88,7 +94,11 @@ class Intake:
         """
         registry = self._registry or self.registry()
         now = self._clock()
-        judged = [self._prepare(raw, registry, allowed_typs, now) for raw in lines]
+        judged: list[Prepared | tuple[Fault, ...]] = []
+        for start in range(0, len(lines), TURN_COUNT):
+            turn = lines[start : start + TURN_COUNT]
+            with self._turn:
+                judged += [self._prepare(raw, registry, allowed_typs, now) for raw in turn]
         if len(lines) > 1 and any(isinstance(p, Prepared) and p.kind == "key" for p in judged):
             alone = KindNotTaken("statement.key-alone", "a key statement must be the only one of its request")
             judged = [(alone,) if isinstance(p, Prepared) and p.kind == "key" else p for p in judged]

@@ -19,6 +19,8 @@ COMPANY_PREFIX_LENGTHS = range(6, 13)
 URN_LENGTH_MAX = 256  # the longest GS1 scheme, all escaped, has about 140
 PRODUCTS_CACHED = 8192  # (company prefix, reference) pairs: ledgers name many packs of few products
 
+# What nearly every event names: read in half the time, to the same name.
+_PLAIN_SGTIN = re.compile(r"urn:epc:id:sgtin:([0-9]{6,12})\.([0-9]{1,7})\.([0-9A-Za-z]{1,20})")
 # What a URN may hold unescaped, and the rest of character set 82, which it must escape.
 _X = re.compile(r"(?:[!'()*+,\-.:;=_0-9A-Za-z]|%[0-9A-Fa-f]{2})+")
 _X_DECODED = re.compile(r"[!\"%&'()*+,\-./0-9:;<=>?A-Z_a-z]+")
@@ -32,6 +34,10 @@ def canonical_of_urn(urn: str) -> str:
     IdentifierMalformed "gs1.scheme", "gs1.urn", "gs1.company-prefix", "gs1.value", "gs1.length",
     "gs1.charset", "gs1.percent-encoding", "gs1.piece".
     """
+    plain = _PLAIN_SGTIN.fullmatch(urn)
+    if plain is not None:
+        prefix, item, serial = plain.groups()
+        return f"{_STEM}/01/{_gtin(prefix, item)}/21/{serial}"
     if len(urn) > URN_LENGTH_MAX:
         raise IdentifierMalformed(
             "gs1.length", f"an EPC URN of {len(urn)} characters; at most {URN_LENGTH_MAX}"
