@@ -20,9 +20,10 @@ LEAVES = [merkle.leaf_hash(b"leaf %d" % i) for i in range(600)]
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "tlog"
 
 
-def load(kind: str) -> list[dict]:
+def load(kind: str) -> list[dict | None]:
+    """The official cases; where they are not, one that the fixture `shared` skips and says so."""
     file = VECTORS / f"merkle-{kind}-vectors.json"
-    return json.loads(file.read_text()) if file.is_file() else []
+    return json.loads(file.read_text()) if file.is_file() else [None]
 
 
 def unbase64(text: str | None) -> bytes:
@@ -68,7 +69,7 @@ def rfc_subproof(m: int, leaves: list[bytes], is_known: bool) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("vector", load("inclusion"), ids=lambda v: f"{v['case']}")
+@pytest.mark.parametrize("vector", load("inclusion"), ids=lambda v: v and f"{v['case']}")
 def test_inclusion_vectors(vector: dict) -> None:
     index, size = vector["leafIdx"], vector["treeSize"]
     leaf, root = unbase64(vector["leafHash"]), unbase64(vector["root"])
@@ -83,7 +84,7 @@ def test_inclusion_vectors(vector: dict) -> None:
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("vector", load("consistency"), ids=lambda v: f"{v['case']}")
+@pytest.mark.parametrize("vector", load("consistency"), ids=lambda v: v and f"{v['case']}")
 def test_consistency_vectors(vector: dict) -> None:
     old, new = vector["size1"], vector["size2"]
     old_root, new_root = unbase64(vector["root1"]), unbase64(vector["root2"])

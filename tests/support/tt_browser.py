@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from flask import Flask
+from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -42,14 +44,22 @@ def served(app: Flask) -> Iterator[str]:
         server.server_close()
 
 
+def _why_no_driver() -> str:
+    """Why Playwright's own program does not run here; empty if it does."""
+    node, _ = compute_driver_executable()
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"Playwright's driver does not run: {done.stderr.strip()}"
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium; where there is none, a skip, and in CI a failure."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if path is None:
+    missing = "no Chromium is installed" if path is None else _why_no_driver()
+    if missing:
         if os.environ.get("CI") == "true":
-            pytest.fail("CI may skip nothing: no Chromium is installed")
-        pytest.skip("no Chromium is installed")
+            pytest.fail(f"CI may skip nothing: {missing}")
+        pytest.skip(missing)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:
