@@ -15,6 +15,7 @@ import re
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from ledger import merkle
@@ -101,6 +102,11 @@ def render_time(moment: datetime) -> str:
     """Write an aware UTC time as RFC 3339 with six fraction digits and Z."""
     if moment.utcoffset() != _NO_OFFSET:
         raise EntryMalformed("entry.recorded_at", f"{moment!r} is not an aware time in UTC", "/recorded_at")
+    return _time_text(moment)
+
+
+@lru_cache(maxsize=64)  # all entries of one append have one time
+def _time_text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
