@@ -33,6 +33,7 @@ COMBINATIONS_MAX = 4096
 COMBINATIONS_TOTAL_MAX = 65_536
 SHIFT_MAX = 8  # so many entries removed or inserted in one place are told from altered ones
 
+Edge = list[Sequence[bytes | None]]  # the hashes of each level's partial tile, maybe none
 _Witness = list[bytes | None]  # one hash a place; None where this witness knows nothing
 _Row = TypeVar("_Row")
 
@@ -43,44 +44,81 @@ class Expected:
 
     start: int  # position of the first
     hashes: Sequence[bytes | None]  # None where nobody could say
+    above: bytes | None = None  # the hash above that a full tile's hashes lead to, if they do
 
 
 class Arbiter:
     """Walks the tree of one size from its signed root down, and names the tiles that are wrong.
 
     root  None if no signed root is known: then witnesses are only held against each other
+    edge  what settle_edge() gave before, to another arbiter of the same tree
+    combinations_left  after those that the walk up to here has tried
     """
 
-    def __init__(self, reader: LedgerReader, size: int, root: bytes | None, report: Report) -> None:
+    def __init__(
+        self,
+        reader: LedgerReader,
+        size: int,
+        root: bytes | None,
+        report: Report,
+        *,
+        edge: Edge | None = None,
+        combinations_left: int | None = None,
+    ) -> None:
         self._reader = reader
         self._size = size
         self._root = root
         self._report = report
-        self._combinations_left = COMBINATIONS_TOTAL_MAX
+        self._edge = edge
+        self.combinations_left = COMBINATIONS_TOTAL_MAX if combinations_left is None else combinations_left
 
-    def expected(self) -> Iterator[Expected]:
-        """Give what each level-0 tile must hold, in log order. Reads every tile once, if all is well."""
-        edge = self._settle_edge()
+    def expected(self, first: int = 0) -> Iterator[Expected]:
+        """Give what each level-0 tile must hold, in log order, from tile number `first` on.
+
+        Reads every tile once, if all is well. What lies on the way to `first` is named by the walk
+        that came up to there, which had to look one tile ahead: not once more by this one.
+        """
+        tiles = self._tiles_from(first)
+        if first:
+            report, left = self._report, self.combinations_left
+            self._report, self.combinations_left = _say_nothing, COMBINATIONS_TOTAL_MAX
+            found = next(tiles, None)
+            self._report, self.combinations_left = report, left
+            if found is None:
+                return
+            yield found
+        yield from tiles
+
+    def settle_edge(self) -> Edge:
+        """Find what the partial tiles must hold, level by level; names what is wrong with them."""
+        if self._edge is None:
+            self._edge = self._settle_edge()
+        return self._edge
+
+    def _tiles_from(self, first: int) -> Iterator[Expected]:
+        edge = self.settle_edge()
         for level in range(len(edge) - 1, 0, -1):
-            first = (self._size >> TILE_HEIGHT * (level + 1)) << TILE_HEIGHT
+            start = (self._size >> TILE_HEIGHT * (level + 1)) << TILE_HEIGHT
             for place, above in enumerate(edge[level]):
-                yield from self._descend(level - 1, first + place, above)
+                yield from self._descend(level - 1, start + place, above, first)
         if edge and edge[0]:
             yield Expected(self._size - len(edge[0]), edge[0])
 
-    def _descend(self, level: int, index: int, above: bytes | None) -> Iterator[Expected]:
-        hashes = self._settle(level, index, above)
+    def _descend(self, level: int, index: int, above: bytes | None, first: int) -> Iterator[Expected]:
+        if (index + 1) << TILE_HEIGHT * level <= first:
+            return  # all of it lies before
+        hashes, is_proven = self._settle(level, index, above)
         if level == 0:
-            yield Expected(index * TILE_WIDTH, hashes)
+            yield Expected(index * TILE_WIDTH, hashes, above if is_proven else None)
             return
         for place, hash_ in enumerate(hashes):
-            yield from self._descend(level - 1, index * TILE_WIDTH + place, hash_)
+            yield from self._descend(level - 1, index * TILE_WIDTH + place, hash_, first)
 
-    def _settle(self, level: int, index: int, above: bytes | None) -> Sequence[bytes | None]:
-        """Find what a full tile must hold, given the hash above it."""
+    def _settle(self, level: int, index: int, above: bytes | None) -> tuple[Sequence[bytes | None], bool]:
+        """Find what a full tile must hold, given the hash above it, and whether that leads there."""
         stored, why_missing = self._read_tile(level, index, TILE_WIDTH)
         if stored is not None and above is not None and root_hash(stored) == above:
-            return stored
+            return stored, True
         if why_missing:
             self._name(level, index, TILE_WIDTH, "tile.missing", why_missing, "unverifiable")
         witnesses = self._witnesses(level, index, stored)
@@ -92,14 +130,14 @@ class Arbiter:
             if right is None and stored is not None:
                 detail = "neither this tile nor what lies below it leads to the hash above it"
                 self._name(level, index, TILE_WIDTH, "tile.altered", detail, "refuted")
-                return _agreed(witnesses)
+                return _agreed(witnesses), False
+        is_proven = right is not None
         if right is None:
             right = _agreed(witnesses)
         self._compare(level, index, stored, right)
-        return right
+        return right, is_proven
 
-    def _settle_edge(self) -> list[Sequence[bytes | None]]:
-        """Find what the partial tiles must hold, level by level, given the root."""
+    def _settle_edge(self) -> Edge:
         stored: list[list[bytes] | None] = []
         for level in range(level_count(self._size)):
             index = self._size >> TILE_HEIGHT * (level + 1)
@@ -114,7 +152,7 @@ class Arbiter:
             return [*known]
         return self._rebuild_edge(stored)
 
-    def _rebuild_edge(self, stored: Sequence[list[bytes] | None]) -> list[Sequence[bytes | None]]:
+    def _rebuild_edge(self, stored: Sequence[list[bytes] | None]) -> Edge:
         indexes = [self._size >> TILE_HEIGHT * (level + 1) for level in range(len(stored))]
         # A last level-0 tile that was made from the entries as they stand bears no witness of its own.
         is_echo = bool(stored) and self._is_echo(stored[0], indexes[0] * TILE_WIDTH)
@@ -171,8 +209,8 @@ class Arbiter:
                 alone.append(whole)
         yield from alone
         options = [_by_votes(said) for said in zip(*witnesses, strict=True)]
-        for mixture in islice(product(*options), min(COMBINATIONS_MAX, self._combinations_left)):
-            self._combinations_left -= 1
+        for mixture in islice(product(*options), min(COMBINATIONS_MAX, self.combinations_left)):
+            self.combinations_left -= 1
             if list(mixture) not in alone:
                 yield list(mixture)
 
@@ -266,6 +304,10 @@ def read_rows(read: Callable[[int, int], Sequence[_Row | None]], start: int, end
         return [None] * (end - start)
     middle = (start + end) // 2
     return read_rows(read, start, middle) + read_rows(read, middle, end)
+
+
+def _say_nothing(finding: Finding) -> None:
+    """Take a finding that another walk reports."""
 
 
 def _seq_of(row: bytes) -> int | None:

@@ -17,10 +17,11 @@ from tt_ledger import ORIGIN, MemoryLedger, build_ledger, chain_entries, log_sig
 from keys.errors import NotYet
 from ledger import audit as auditing
 from ledger import entry as entries
-from ledger.audit import AuditReport, Finding, audit
+from ledger.audit import AuditReport, Finding, audit, audit_range
 from ledger.entry import Entry
 from ledger.errors import StoreFailed
 from ledger.tiles import TilePath, render_path, width_at
+from ledger.walk import expect_state
 
 SIZES = (1, 2, 3, 255, 256, 257, 300, 513)
 
@@ -597,3 +598,94 @@ def test_a_reader_that_cannot_read_says_nothing_of_the_ledger(honest: dict) -> N
     for method in ("read_checkpoint", "read_entries", "read_statements", "read_tile"):
         with pytest.raises(NotYet):
             run(Broken(method))
+
+
+def test_an_older_claim_of_no_entries_at_all_is_consistent(honest: dict) -> None:
+    ledger = honest[300, False]
+    assert run(ledger, checkpoint=ledger.sign_at(0)).is_clean
+
+
+# In ranges, from expected states on, and joined: the same report.
+
+
+def run_in_ranges(ledger: MemoryLedger, tiles: int, *, checkpoint: bytes | None = None) -> tuple:
+    """Audit ranges of so many tiles, each by itself, and those again that did not begin as expected."""
+    whole = auditing.Audit(ledger)
+    whole.choose_claim(ledger.verifiers, ledger.origin, checkpoint)
+    plan = whole.plan(256)
+    again = 0
+    while whole.tiles_done < plan.tile_count:
+        first = whole.tiles_done
+        end = min(first + tiles, plan.tile_count)
+        state = expect_state(ledger, first * 256, whole.state.shift)
+        outcome = None if state is None else audit_range(ledger, plan, first, end, state=state)
+        if outcome is None or not whole.holds(outcome):
+            again += 1
+            options = {"state": whole.state, "combinations_left": whole.combinations_left}
+            outcome = audit_range(ledger, plan, first, end, **options)
+            if whole.is_near_bound(outcome):
+                outcome = audit_range(ledger, plan, first, plan.tile_count, **options)
+        whole.join(outcome)
+    whole.finish()
+    return whole.result(), again, whole.tree()
+
+
+@pytest.mark.parametrize("tiles", [1, 5])
+def test_ranges_of_an_honest_ledger_are_all_begun_as_expected(large: MemoryLedger, tiles: int) -> None:
+    for at in (None, 40_000):
+        kept = large.sign_at(at) if at else None
+        report, again, tree = run_in_ranges(large, tiles, checkpoint=kept)
+        assert (again, report) == (0, run(large, checkpoint=kept))
+        assert (tree.size, tree.root()) == (66_000, large.root)
+
+
+DAMAGES = {
+    "flip": lambda rows, at: rows.__setitem__(at, flip(rows[at], 60)),
+    "gap": lambda rows, at: rows.__setitem__(at, b""),
+    "remove": lambda rows, at: rows.pop(at),
+    "insert": lambda rows, at: rows.insert(at, b"not an entry"),
+    "swap": lambda rows, at: rows.insert(at, rows.pop(min(at + 1, len(rows) - 1))),
+    "cut": lambda rows, at: rows.__delitem__(slice(at, None)),
+    "zero": lambda rows, at: rows.__setitem__(slice(at, at + 40), [bytes(200)] * len(rows[at : at + 40])),
+}
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_ranges_of_a_damaged_ledger_join_to_the_same_report(data: st.DataObject) -> None:
+    size = data.draw(st.sampled_from((513, 1025, 1500)))
+    ledger = build_ledger(
+        sample_statements(size, key_every=data.draw(st.sampled_from((7, 300)))),
+        derives_last_tile=data.draw(st.booleans()),
+    )
+    kept = data.draw(st.sampled_from((None, 100, 256, 700)))
+    older = ledger.sign_at(kept) if kept and kept <= size else None
+    places = st.one_of(st.sampled_from((0, 255, 256, 257, 511, 512, 767, 768)), st.integers(0, size - 1))
+    for kind, at in data.draw(st.lists(st.tuples(st.sampled_from(sorted(DAMAGES)), places), max_size=4)):
+        if at < len(ledger.entries):
+            DAMAGES[kind](ledger.entries, at)
+    for at in data.draw(st.lists(places, max_size=3)):
+        ledger.statements[at] = data.draw(st.sampled_from((None, b"another")))
+    for key in data.draw(st.lists(st.sampled_from(sorted(ledger.tiles)), max_size=2)):
+        ledger.tiles[key] = data.draw(st.sampled_from((b"", bytes(len(ledger.tiles[key])))))
+    if data.draw(st.booleans()):
+        ledger.checkpoint = data.draw(st.sampled_from((b"garbage", ledger.sign_at(min(size, 600)))))
+    report, _, _ = run_in_ranges(ledger, data.draw(st.integers(1, 3)), checkpoint=older)
+    assert report == run(ledger, checkpoint=older)
+
+
+def test_a_rewritten_ledger_in_ranges_is_told_as_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger import arbiter
+
+    monkeypatch.setattr(arbiter, "COMBINATIONS_MAX", 16)
+    monkeypatch.setattr(auditing, "COMBINATIONS_MAX", 16)
+    monkeypatch.setattr(arbiter, "COMBINATIONS_TOTAL_MAX", 40)
+    ledger = build_ledger(sample_statements(2049))
+    for index in range(8):
+        ledger.tiles[0, index] = sha256(b"%d" % index).digest() * 256
+        for at in (5, 9, 30):
+            ledger.entries[index * 256 + at] = flip(ledger.entries[index * 256 + at], 150)
+    whole = run(ledger)
+    report, again, _ = run_in_ranges(ledger, 1)
+    assert report == whole
+    assert 0 < again < 8
