@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import socket
 import threading
@@ -34,9 +35,11 @@ from intake.wire import (
 
 ANSWER_TIMEOUT_S = 30.0  # a commit takes milliseconds; a caller that waited this long must ask again
 RECEIVE_SIZE = 1 << 18
+LINGER_S = 0.001  # how long a crowd is waited for; a lone sender never waits
 IDLE_TICK_S = 0.25  # how late the newest checkpoint may be published when nothing else arrives
 SUBMISSIONS_MAX = 512  # taken off the sockets at once; the rest waits in their senders
 CONNECTIONS_MAX = 1024
+ACCEPT_PAUSE_S = 0.01
 
 
 class Gate(Protocol):
@@ -62,31 +65,45 @@ class LocalGate:
 
 
 class SocketGate:
-    """The worker's end: one connection for each thread, one submission on it at a time."""
+    """The worker's end: as many connections as submissions under way, one submission on each at a time.
+
+    A connection goes back to the others only once its answer was read whole. It belongs to no thread:
+    the HTTP server ends idle threads and starts new ones, and theirs would be left open for ever.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._connections: set[socket.socket] = set()  # of all threads, so that close() finds them
+        self._idle: list[socket.socket] = []  # append and pop are atomic; the newest is used first
+        self._connections: set[socket.socket] = set()  # idle or not, so that close() finds them
 
     def submit(self, submission: Submission) -> Outcome:
         frame = encode(submission)
-        connection = self._connection()
+        connection = self._take()
         try:
             connection.sendall(frame)
             (size,) = LENGTH.unpack(_receive_exactly(connection, LENGTH.size))
-            return decode_outcome(_receive_exactly(connection, size))
-        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            outcome = decode_outcome(_receive_exactly(connection, size))
+            if outcome.error is None and len(outcome.results) != len(submission.items):
+                raise EOFError("the answer is about another submission")
+        except BaseException as error:
+            # Its answer may still come: the next submission must not read it as its own.
+            self._drop(connection)
+            if not isinstance(error, OSError | EOFError | msgspec.MsgspecError):
+                raise
             # Whether it was appended is unknown here. The caller's retry finds its receipt if it was.
-            self._drop()
             raise Busy(
                 "intake.sequencer-lost", f"the sequencer did not answer: {type(error).__name__}"
             ) from error
+        self._idle.append(connection)
+        return outcome
 
-    def _connection(self) -> socket.socket:
-        existing: socket.socket | None = getattr(self._local, "connection", None)
-        if existing is not None:
-            return existing
+    def _take(self) -> socket.socket:
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                connection = self._idle.pop()
+                if _is_quiet(connection):
+                    return connection
+                self._drop(connection)  # the sequencer that it led to is gone
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(ANSWER_TIMEOUT_S)
         try:
@@ -96,21 +113,28 @@ class SocketGate:
             raise Busy(
                 "intake.sequencer-away", "the sequencer is not running; it is being started again"
             ) from error
-        self._local.connection = connection
         self._connections.add(connection)
         return connection
 
     def close(self) -> None:
-        """End every thread's connection; a submission under way becomes Busy."""
+        """End every connection; a submission under way becomes Busy."""
+        self._idle.clear()
         while self._connections:
             self._connections.pop().close()
 
-    def _drop(self) -> None:
-        connection: socket.socket | None = getattr(self._local, "connection", None)
-        self._local.connection = None
-        if connection is not None:
-            self._connections.discard(connection)
-            connection.close()
+    def _drop(self, connection: socket.socket) -> None:
+        self._connections.discard(connection)
+        connection.close()
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    """Whether an idle connection is open and holds nothing to read: neither an end nor a stray answer."""
+    watch = select.poll()
+    try:
+        watch.register(connection, select.POLLIN)
+        return not watch.poll(0)
+    except (OSError, ValueError):  # closed on our side
+        return False
 
 
 class GateServer:
@@ -146,8 +170,15 @@ class GateServer:
     def serve(self) -> None:
         """Run until stop()."""
         ticked = time.monotonic()
+        crowded = False
         while not self._stopping:
             peers = self._receive(IDLE_TICK_S)
+            if peers and crowded:
+                # Several senders came at once a moment ago: the others of them are on their way, and
+                # one commit for all costs little more than one for the first.
+                time.sleep(LINGER_S)
+                peers += self._receive(0)
+            crowded = len(peers) > 1
             if peers:
                 self._answer(peers)
             if peers or time.monotonic() - ticked >= IDLE_TICK_S:
@@ -198,10 +229,16 @@ class GateServer:
                 self._close(peer)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
+        except BlockingIOError:
+            return
+        except OSError:
+            # No descriptor left, for one: who waits is served later, who is connected meanwhile.
+            time.sleep(ACCEPT_PAUSE_S)
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
 
     def _interest(self, peer: _Peer) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outgoing else 0)
