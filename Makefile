@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
 
-.PHONY: help demo test test-faults lint bench lock chromium clean
+.PHONY: help demo test test-faults lint bench lock chromium postgres clean
 
 help: ## show this list
 	@printf 'Tallystick: a ledger that lets anyone check what happened to a product.\n\n'
@@ -18,10 +18,10 @@ help: ## show this list
 demo: $(RUN_STAMP) ## watch a pack's journey happen, be proven, and be tampered with (DEMO_SERVE=0 ends by itself)
 	@$(BIN)/tallystick demo
 
-test: $(DEV_STAMP) chromium lint ## check imports, style and types, then run every test
+test: $(DEV_STAMP) chromium postgres lint ## check imports, style and types, then run every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-faults: $(DEV_STAMP) ## the long fault run: FAULT_ROUNDS=500 kills under load
+test-faults: $(DEV_STAMP) postgres ## the long fault run: FAULT_ROUNDS=500 kills under load
 	@FAULT_ROUNDS=$${FAULT_ROUNDS:-500} $(BIN)/python -m pytest -m fault $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP) ## ruff, mypy strict, and the one-way import rules
@@ -43,6 +43,9 @@ LOCK_ARGS := --quiet --upgrade --universal --python-version 3.11 --generate-hash
 
 chromium: ## install Debian's Chromium for the page tests, where that is allowed
 	@bin/ensure-chromium
+
+postgres: ## install Debian's PostgreSQL for the store's tests, where that is allowed
+	@bin/ensure-postgres
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

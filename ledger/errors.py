@@ -2,6 +2,7 @@
 ├─ ProofMalformed    the proof cannot be read: blame the sender
 ├─ ProofRefuted      it reads well and is false: raise the alarm
 ├─ EntryMalformed    the entry's bytes are not an entry
+├─ DatabaseMalformed the configured address of the database cannot be read
 ├─ NotInLog          no such position, tile or size in this log
 ├─ HeadMoved         someone appended first: read the head and retry
 ├─ ClockBehind       our clock runs behind the head: nothing is recorded until it is right
@@ -29,6 +30,10 @@ class ProofRefuted(LedgerError, Refuted):
 
 class EntryMalformed(LedgerError, Malformed):
     """Not the canonical bytes of an entry."""
+
+
+class DatabaseMalformed(LedgerError, Malformed):
+    """Neither a path nor a URL of a database that is known."""
 
 
 class NotInLog(LedgerError, Unverifiable):

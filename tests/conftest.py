@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tt_postgres
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 IN_CI = os.environ.get("CI") == "true"
@@ -24,3 +26,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         skip_unless_ci(f"the official vectors are not here: {SHARED.name}/ beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[tt_postgres.Cluster]:
+    """A PostgreSQL of this run's own, started once and gone afterwards."""
+    binaries = tt_postgres.find_binaries()
+    if binaries is None:
+        skip_unless_ci("no PostgreSQL 15 or newer here; bin/ensure-postgres installs it")
+    cluster = tt_postgres.make_cluster(binaries)
+    yield cluster
+    cluster.stop()

@@ -172,6 +172,11 @@ SQLITE_TRIGGERS: tuple[str, ...] = (
 
 def create_all(connection: Connection) -> None:
     """Make the tables and triggers of an empty ledger. A database in use is migrated instead."""
+    if connection.dialect.name == "postgresql":
+        from ledger.store import postgres_schema  # built from these tables, so not above
+
+        postgres_schema.create_all(connection)
+        return
     metadata.create_all(connection, checkfirst=False)
     for trigger in SQLITE_TRIGGERS:
         connection.exec_driver_sql(trigger)

@@ -25,7 +25,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from ledger import entry as entries
 from ledger.errors import EntryMalformed, HeadMoved, NotInLog, StoreFailed
 from ledger.merkle import HASH_SIZE
-from ledger.store.protocol import NAME_LIMIT_MAX, UNIQUE_KEY_SIZE_MAX, Head, Record
+from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
+from ledger.store.rules import (
+    READ_SPAN_MAX,
+    SEQ_MAX,
+    keys_below,
+    segment_spans,
+    text_of,
+    time_of,
+    unique_key,
+)
 from ledger.store.schema import SEGMENT_BITS
 from ledger.store.writer_lock import hold_writer_lock
 from ledger.tiles import TILE_WIDTH, TileWrite
@@ -44,7 +53,6 @@ FILE_MODE = 0o600  # statements are shown to those who may see them, not to ever
 WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 16_384
 LOOKUP_BATCH = 500  # keys in one query; SQLite's own bound on parameters is 999 in old builds
-READ_SPAN_MAX = 65_536  # entries one read may ask for
 
 _HEAD = (
     "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
@@ -60,7 +68,6 @@ _FIND_NAME = (
 )
 _FIND_UP = _FIND_NAME.format(beyond="(n.seq, n.ordinal) > (?4, ?5)", order="ASC")
 _FIND_DOWN = _FIND_NAME.format(beyond="(n.seq, n.ordinal) < (?4, ?5)", order="DESC")
-_SEQ_MAX = 2**63 - 1
 
 
 class SqliteReader:
@@ -99,7 +106,7 @@ class SqliteReader:
         return self._read_span("SELECT seq, body FROM statements", start, end)
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
-        if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= _SEQ_MAX // TILE_WIDTH:
+        if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= SEQ_MAX // TILE_WIDTH:
             raise NotInLog("store.tile", f"there is no tile {level}/{index} of width {width}")
         wanted = width * HASH_SIZE
         with self._reading() as connection:  # one snapshot: between two, an edge becomes a full tile
@@ -147,12 +154,12 @@ class SqliteReader:
     ) -> list[tuple[int, int]]:
         if not 1 <= limit <= NAME_LIMIT_MAX:
             raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
-        beyond = after or ((_SEQ_MAX, _SEQ_MAX) if descending else (-1, -1))
+        beyond = after or ((SEQ_MAX, SEQ_MAX) if descending else (-1, -1))
         found: list[tuple[int, int]] = []
         with self._reading() as connection:
             head = _read_head(connection)
             size = 0 if head is None else head.tree_size
-            for low, high in _segment_spans(beyond[0], size, descending):
+            for low, high in segment_spans(beyond[0], size, SEGMENT_BITS, descending=descending):
                 rows = connection.exec_driver_sql(
                     _FIND_DOWN if descending else _FIND_UP,
                     (low, high, key, *beyond, size, limit - len(found)),
@@ -175,7 +182,7 @@ class SqliteReader:
                 if row is None:
                     raise EntryMalformed("store.keys", f"the key record {seq} is gone from the database")
                 records.append((seq, row[0], row[1]))
-                seq = _keys_below(seq, row[0])
+                seq = keys_below(seq, row[0])
         records.reverse()
         return records
 
@@ -264,7 +271,7 @@ class SqliteStore(SqliteReader):
             run = connection.exec_driver_sql
             run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
             run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
-            run("INSERT INTO unique_keys VALUES (?, ?)", [(_unique_key(r), r.seq) for r in records])
+            run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
             names = [
                 (r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names
             ]
@@ -333,10 +340,10 @@ def _read_head(connection: Connection) -> Head | None:
         root_hash=root,
         last_leaf_hash=last_leaf,
         keys_seq=keys_seq,
-        recorded_at=_time(recorded_at),
+        recorded_at=time_of(recorded_at),
         checkpoint=checkpoint,
         published=published,
-        published_at=_time(published_at),
+        published_at=time_of(published_at),
         events=events,
     )
 
@@ -348,7 +355,7 @@ def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None
         new.root_hash,
         new.last_leaf_hash,
         new.keys_seq,
-        _time_text(new.recorded_at),
+        text_of(new.recorded_at),
         new.checkpoint,
         new.events,
     )
@@ -358,7 +365,7 @@ def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None
         connection.exec_driver_sql(
             "INSERT INTO head (id, tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint,"
             " events, published, published_at) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*state, new.published, _time_text(new.published_at)),
+            (*state, new.published, text_of(new.published_at)),
         )
         return
     # `published` is left alone: another Log may have moved it since `expected` was read.
@@ -369,14 +376,6 @@ def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None
     )
     if result.rowcount != 1:
         raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else entries.parse_time(text)
-
-
-def _time_text(moment: datetime | None) -> str | None:
-    return None if moment is None else entries.render_time(moment)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -395,38 +394,6 @@ def _read_span(connection: Connection, select: str, start: int, end: int) -> lis
         return [value for _, value in rows]
     held = {row[0]: row[1] for row in rows}
     return [held.get(seq) for seq in range(start, end)]
-
-
-def _segment_spans(from_seq: int, size: int, descending: bool) -> Iterator[tuple[int, int]]:
-    """Cut the segments to search into growing spans: a busy name answers at once, a rare one soon."""
-    first, last = 0, (size - 1) >> SEGMENT_BITS
-    if descending:
-        last = min(last, from_seq >> SEGMENT_BITS)
-    else:
-        first = max(first, from_seq >> SEGMENT_BITS)
-    width = 1
-    while first <= last:
-        if descending:
-            yield max(first, last - width + 1), last
-            last -= width
-        else:
-            yield first, min(last, first + width - 1)
-            first += width
-        width *= 8
-
-
-def _keys_below(seq: int, entry: bytes) -> int:
-    """Follow one `keys` link. It leads down, or the walk would never end."""
-    parsed = entries.parse(entry)
-    if parsed.seq != seq:
-        raise EntryMalformed("store.keys", f"the entry at {seq} says that it is {parsed.seq}", "/seq")
-    return parsed.keys if seq > 0 else -1
-
-
-def _unique_key(record: Record) -> bytes:
-    if not 1 <= len(record.unique_key) <= UNIQUE_KEY_SIZE_MAX:
-        raise ValueError(f"a unique key has 1..{UNIQUE_KEY_SIZE_MAX} bytes, not {len(record.unique_key)}")
-    return record.unique_key
 
 
 # --- connections ---------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ledger.errors import StoreFailed
+
+_LOCK = 0x7461_6C6C_7973  # any number that no other program takes
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
@@ -28,6 +30,9 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     config.set_main_option("path_separator", "os")
     try:
         with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                # Several servers may start at once: the second one finds it done.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     except CommandError as e:
@@ -35,4 +40,5 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
             "store.schema", f"a newer version of this program has been at this database: {e}"
         ) from e
     except SQLAlchemyError as e:
-        raise StoreFailed("store.schema", f"the tables could not be brought up to date: {e}") from e
+        reason = e.orig if isinstance(e, DBAPIError) else type(e).__name__
+        raise StoreFailed("store.schema", f"the tables could not be brought up to date: {reason}") from e

@@ -1,4 +1,4 @@
-"""What every store promises, whatever it is made of. A second database joins by joining STORES."""
+"""What every store promises, whatever it is made of: SQLite's and PostgreSQL's. Another one joins STORES."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from tt_store import START, LedgerFolder, add, pending
 from ledger import entry as entry_format
 from ledger import tiles
 from ledger.errors import EntryMalformed, HeadMoved, NotInLog, StoreFailed
+from ledger.store.opening import open_reader
 from ledger.store.protocol import NAME_LIMIT_MAX, Record
-from ledger.store.sqlite import open_reader
 
-STORES = ["sqlite"]
+STORES = ["sqlite", "postgres"]
 HOT, RARE, BEYOND = 7, -(2**63), 2**63 - 1  # index keys: in every 16th entry, in five, in none
+
+
+def make_folder(request, path):
+    if request.param == "sqlite":
+        return LedgerFolder(path)
+    return LedgerFolder(path, request.getfixturevalue("postgres").new_database())
 
 
 @pytest.fixture(params=STORES)
 def folder(request, tmp_path):
-    folder = LedgerFolder(tmp_path)
+    folder = make_folder(request, tmp_path)
     yield folder
     folder.close()
 
@@ -32,7 +38,7 @@ def folder(request, tmp_path):
 @pytest.fixture(scope="module", params=STORES)
 def large(request, tmp_path_factory):
     """70,000 entries: three levels of tiles, nine segments of names. Only read."""
-    folder = LedgerFolder(tmp_path_factory.mktemp("large"))
+    folder = make_folder(request, tmp_path_factory.mktemp("large"))
     log = folder.log()
     log.create(tt_store.GENESIS)
     rare = {5, 8191, 8192, 40_000, 69_999}
@@ -43,7 +49,7 @@ def large(request, tmp_path_factory):
             names = ([(0, HOT), (1, HOT)] if seq % 16 == 0 else []) + ([(0, RARE)] if seq in rare else [])
             items += pending(seq, kind=kinds.get(seq, "event"), names=names)
         log.append(items, expected=log.head)
-    reader = open_reader(folder.database)
+    reader = folder.reader()
     yield reader
     reader.close()
     folder.close()
@@ -75,13 +81,23 @@ def test_an_empty_store_has_no_head_and_says_so(folder):
             read()
 
 
-def test_nothing_to_read_is_said_plainly(folder):
-    with pytest.raises(StoreFailed) as fault:
-        open_reader(folder.path / "elsewhere.db")
-    assert fault.value.code == "store.missing"
-    (folder.path / "empty.db").touch()
-    with pytest.raises(StoreFailed, match="no such table"):
-        open_reader(folder.path / "empty.db").read_head()
+def test_a_database_without_tables_says_so(request, tmp_path, folder):
+    empty = folder.path / "empty.db"
+    empty.touch()
+    if folder.address is not None:
+        empty = request.getfixturevalue("postgres").new_database()
+    reader = open_reader(empty)
+    with pytest.raises(StoreFailed, match=r"no such table|does not exist"):
+        reader.read_head()
+    reader.close()
+
+
+def test_a_database_that_is_not_there_says_so(folder):
+    elsewhere = folder.path / "elsewhere.db"
+    if folder.address is not None:
+        elsewhere = folder.address.set(database="elsewhere")
+    with pytest.raises(StoreFailed, match=r"there is no database|does not exist"):
+        open_reader(elsewhere).read_head()
 
 
 # --- the head ------------------------------------------------------------------------------------
@@ -158,7 +174,7 @@ def test_what_was_appended_is_read_back(folder):
     log.create(tt_store.GENESIS)
     items = pending("a", "b", "c")
     placed = log.append(items, expected=log.head).placed
-    for store in (log.store, open_reader(folder.database)):
+    for store in (log.store, folder.reader()):
         assert list(store.read_entries(1, 4)) == [place.entry for place in placed]
         assert list(store.read_statements(1, 4)) == [item.statement for item in items]
         assert list(store.read_entries(3, 99)) == [placed[2].entry]
@@ -270,10 +286,16 @@ def test_key_records_are_found_by_their_links(large):
 def tamper(folder, *statements: str) -> None:
     store = folder.store()
     with store.engine.begin() as connection:
-        triggers = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all()
-        for (name,) in triggers:
-            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        if folder.address is None:
+            triggers = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            for (name,) in triggers.all():
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        else:
+            for table in ("entries", "statements", "head"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         for statement in statements:
+            if folder.address is not None:
+                statement = statement.replace("x'00'", "'\\x00'::bytea")
             connection.exec_driver_sql(statement)
 
 

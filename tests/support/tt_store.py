@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from sqlalchemy import URL, inspect
+
 from keys.algorithms import private_key_from_seed
 from keys.note import NoteSigner
 from ledger import checkpoint as checkpoints
@@ -16,7 +18,7 @@ from ledger import merkle, tiles
 from ledger.highwater import HighWater
 from ledger.log import Log, Pending
 from ledger.store import schema
-from ledger.store.sqlite import SqliteStore, open_writer
+from ledger.store.opening import Database, Reader, Writer, open_reader, open_writer
 
 ORIGIN = "ledger.example/epcis"
 SIGNER = NoteSigner.from_private_key(ORIGIN, private_key_from_seed(b"L" * 32))
@@ -42,25 +44,28 @@ class LedgerFolder:
     """A folder with a database and, apart from it, a high-water file; opened as often as one likes."""
 
     path: Path
+    address: URL | None = None  # of an empty database; else a SQLite file in the folder
     clock: Clock = field(default_factory=Clock)
-    opened: list[SqliteStore] = field(default_factory=list)
+    opened: list[Writer] = field(default_factory=list)
 
     @property
-    def database(self) -> Path:
-        return self.path / "ledger.db"
+    def database(self) -> Database:
+        return self.path / "ledger.db" if self.address is None else self.address
 
     @property
     def high_water(self) -> Path:
         return self.path / "high-water"
 
-    def store(self) -> SqliteStore:
-        is_new = not self.database.exists()
+    def store(self) -> Writer:
         store = open_writer(self.database)
         self.opened.append(store)
-        if is_new:
-            with store.engine.begin() as connection:
+        with store.engine.begin() as connection:
+            if not inspect(connection).has_table("head"):
                 schema.create_all(connection)
         return store
+
+    def reader(self) -> Reader:
+        return open_reader(self.database)
 
     def log(self, store: object | None = None, **options) -> Log:
         options.setdefault("high_water", HighWater(self.high_water))

@@ -53,7 +53,59 @@ _TRIGGERS = (
 )
 
 
+_APPEND_ONLY = ("entries", "statements", "tiles", "unique_keys")
+
+_POSTGRES = (
+    "ALTER TABLE tiles ALTER COLUMN hashes SET STORAGE EXTERNAL",
+    "ALTER TABLE tile_edges ALTER COLUMN hashes SET STORAGE EXTERNAL",
+    """CREATE FUNCTION tallystick_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE integrity_constraint_violation
+        USING MESSAGE = TG_TABLE_NAME || ' are append-only: no ' || TG_OP;
+END $$""",
+    """CREATE FUNCTION tallystick_at_the_end() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    low bigint;
+    high bigint;
+    added_count bigint;
+BEGIN
+    SELECT min(seq), max(seq), count(*) INTO low, high, added_count FROM added;
+    IF added_count > 0 AND (
+        low < 0
+        OR high - low + 1 <> added_count
+        OR high <> (SELECT max(seq) FROM entries)
+        OR (low > 0 AND NOT EXISTS (SELECT FROM entries WHERE seq = low - 1))
+    ) THEN
+        RAISE integrity_constraint_violation
+            USING MESSAGE = 'entries are append-only: the next one goes to the end';
+    END IF;
+    RETURN NULL;
+END $$""",
+    """CREATE FUNCTION tallystick_head() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        RAISE integrity_constraint_violation USING MESSAGE = 'the head never goes back';
+    END IF;
+    RAISE integrity_constraint_violation USING MESSAGE = 'the head is not deleted';
+END $$""",
+    *(
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_append_only()"
+        for table in _APPEND_ONLY
+    ),
+    "CREATE TRIGGER entries_at_the_end AFTER INSERT ON entries REFERENCING NEW TABLE AS added"
+    " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_at_the_end()",
+    "CREATE TRIGGER head_never_back BEFORE UPDATE ON head FOR EACH ROW"
+    " WHEN (NEW.tree_size < OLD.tree_size"
+    " OR (NEW.tree_size = OLD.tree_size AND NEW.root_hash IS DISTINCT FROM OLD.root_hash))"
+    " EXECUTE FUNCTION tallystick_head()",
+    "CREATE TRIGGER head_no_delete BEFORE DELETE OR TRUNCATE ON head"
+    " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_head()",
+)
+
+
 def upgrade() -> None:
+    is_postgres = op.get_bind().dialect.name == "postgresql"
     op.create_table(
         "head",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -88,15 +140,25 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.create_table(
-        "names",
-        sa.Column("segment", _SEQ, primary_key=True, autoincrement=False),
-        sa.Column("key", _SEQ, primary_key=True, autoincrement=False),
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
-        sa.Column("ordinal", _SEQ, primary_key=True, autoincrement=False),
-        sqlite_strict=True,
-        sqlite_with_rowid=False,
-    )
+    if is_postgres:
+        op.create_table(
+            "names",
+            sa.Column("segment", sa.Integer, nullable=False),
+            sa.Column("ordinal", sa.Integer, nullable=False),
+            sa.Column("key", sa.BigInteger, nullable=False),
+            sa.Column("seq", sa.BigInteger, nullable=False),
+            sa.PrimaryKeyConstraint("segment", "key", "seq", "ordinal", name="names_pkey"),
+        )
+    else:
+        op.create_table(
+            "names",
+            sa.Column("segment", _SEQ, primary_key=True, autoincrement=False),
+            sa.Column("key", _SEQ, primary_key=True, autoincrement=False),
+            sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
+            sa.Column("ordinal", _SEQ, primary_key=True, autoincrement=False),
+            sqlite_strict=True,
+            sqlite_with_rowid=False,
+        )
     op.create_table(
         "tiles",
         sa.Column("level", _SEQ, primary_key=True, autoincrement=False),
@@ -111,8 +173,8 @@ def upgrade() -> None:
         sa.Column("hashes", sa.LargeBinary, nullable=False),
         sqlite_strict=True,
     )
-    for trigger in _TRIGGERS:
-        op.get_bind().exec_driver_sql(trigger)
+    for statement in _POSTGRES if is_postgres else _TRIGGERS:
+        op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:

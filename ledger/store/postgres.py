@@ -1,0 +1,412 @@
+"""Step 6 of 9: the ledger in PostgreSQL. Below ledger.log; keeps what ledger.store.protocol promises.
+
+Any number of processes on any number of machines may write: there is no writer's lock. An append begins by
+swapping the head it expects for the new one; the row lock that this takes is held until the commit, so of
+two appends on one head the second finds it moved, and has written nothing. A commit is on the disk, and on
+the synchronous standbys if there are any, before it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from ledger import entry as entries
+from ledger.errors import EntryMalformed, HeadMoved, NotInLog
+from ledger.merkle import HASH_SIZE
+from ledger.store import postgres_rows as rows
+from ledger.store.postgres_connection import (
+    failed,
+    make_engine,
+    raw,
+    reading,
+    require_server,
+    translated,
+)
+from ledger.store.postgres_schema import SEGMENT_BITS
+from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
+from ledger.store.rules import (
+    READ_SPAN_MAX,
+    SEQ_MAX,
+    keys_below,
+    segment_spans,
+    text_of,
+    time_of,
+    unique_key,
+)
+from ledger.tiles import TILE_WIDTH, TileWrite
+
+READ_CONNECTIONS_MAX = 8  # of one process; a server's max_connections must hold them all
+WRITE_CONNECTIONS_MAX = 4  # the log's own, and anchoring's
+LOOKUP_BATCH = 10_000  # keys in one query
+COPY_MIN = 10  # records from which COPY's own round trips are worth it
+
+_HEAD = (
+    "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
+    " events FROM head"
+)
+_FIRST_HEAD = (
+    "INSERT INTO head (id, tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, events,"
+    " published, published_at) VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING"
+)
+# `published` is left alone: another Log may have moved it since the expected head was read.
+_SWAP_HEAD = (
+    "UPDATE head SET tree_size = %s, root_hash = %s, last_leaf_hash = %s, keys_seq = %s, recorded_at = %s,"
+    " checkpoint = %s, events = %s WHERE tree_size = %s AND root_hash = %s"
+)
+_TILE = "INSERT INTO tiles VALUES (%s, %s, %b)"
+_EDGE = (
+    "INSERT INTO tile_edges VALUES (%s, %s, %b) ON CONFLICT (level)"
+    " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes"
+)
+# Each segment is one probe of the index, which holds a name's places in log order.
+_FIND_NAME = (
+    "SELECT n.seq, n.ordinal FROM generate_series(%s::int, %s::int) AS probed(segment) CROSS JOIN LATERAL"
+    " (SELECT seq, ordinal FROM names WHERE segment = probed.segment AND key = %s::bigint"
+    " AND (seq, ordinal) {beyond} (%s::bigint, %s::bigint) AND seq < %s::bigint"
+    " ORDER BY seq {order}, ordinal {order} LIMIT %s::int) AS n"
+    " ORDER BY n.seq {order}, n.ordinal {order} LIMIT %s::int"
+)
+_FIND_UP = _FIND_NAME.format(beyond=">", order="ASC")
+_FIND_DOWN = _FIND_NAME.format(beyond="<", order="DESC")
+
+
+class PostgresReader:
+    """A LedgerStore over sessions that cannot write; each statement sees the newest commit.
+
+    Where a method asks twice, the head is asked first: what it covers is there for the second question, for
+    nothing is ever taken away.
+
+    engine  for neighbours that keep tables of their own in the same database
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.engine = engine
+
+    def read_checkpoint(self) -> bytes:
+        head = self.read_head()
+        if head is None:
+            raise NotInLog("store.empty", "the ledger has no genesis yet, so no checkpoint")
+        return head.checkpoint
+
+    def read_head(self) -> Head | None:
+        return reading(self._engine, _read_head)
+
+    def read_entry(self, seq: int) -> bytes:
+        entry = self.read_entries(seq, seq + 1)
+        if not entry:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return entry[0]
+
+    def read_statement(self, seq: int) -> bytes | None:
+        statement = self.read_statements(seq, seq + 1)
+        if not statement:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return statement[0]
+
+    def read_entries(self, start: int, end: int) -> list[bytes]:
+        return [row or b"" for row in self._read_span("SELECT seq, entry FROM entries", start, end)]
+
+    def read_statements(self, start: int, end: int) -> list[bytes | None]:
+        return self._read_span("SELECT seq, body FROM statements", start, end)
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= SEQ_MAX // TILE_WIDTH:
+            raise NotInLog("store.tile", f"there is no tile {level}/{index} of width {width}")
+        hashes = reading(self._engine, lambda connection: _read_tile(connection, level, index, width))
+        if len(hashes) < width * HASH_SIZE:
+            raise NotInLog(
+                "store.tile", f"tile {level}/{index} has {len(hashes) // HASH_SIZE} hashes, not {width}"
+            )
+        return hashes[: width * HASH_SIZE]
+
+    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        return reading(self._engine, lambda connection: _find_unique(connection, list(keys)))
+
+    def find_name(
+        self,
+        key: int,
+        *,
+        after: tuple[int, int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[tuple[int, int]]:
+        if not 1 <= limit <= NAME_LIMIT_MAX:
+            raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
+        beyond = after or ((SEQ_MAX, SEQ_MAX) if descending else (-1, -1))
+        query = _FIND_DOWN if descending else _FIND_UP
+
+        def find(connection: Connection) -> list[tuple[int, int]]:
+            found: list[tuple[int, int]] = []
+            size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
+            for low, high in segment_spans(beyond[0], size, SEGMENT_BITS, descending=descending):
+                wanted = limit - len(found)
+                asked = (low, high, key, *beyond, size, wanted, wanted)
+                found.extend((seq, ordinal) for seq, ordinal in connection.exec_driver_sql(query, asked))
+                if len(found) == limit:
+                    break
+            return found
+
+        return reading(self._engine, find)
+
+    def read_key_records(self, after_seq: int) -> list[tuple[int, bytes, bytes]]:
+        return reading(self._engine, lambda connection: _read_key_records(connection, after_seq))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
+        if start < 0 or end - start > READ_SPAN_MAX:
+            raise NotInLog(
+                "store.span", f"positions {start} to {end}: from 0, at most {READ_SPAN_MAX} at once"
+            )
+        return reading(self._engine, lambda connection: _read_span(connection, select, start, end))
+
+
+class PostgresStore(PostgresReader):
+    """A LedgerWriter, one of any number."""
+
+    def __init__(self, engine: Engine) -> None:
+        # The same sessions, but each statement of a read is a transaction of its own.
+        super().__init__(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self.engine = engine
+
+    def append(
+        self,
+        expected: Head | None,
+        records: Sequence[Record],
+        new_head: Head,
+        tiles: Sequence[TileWrite],
+    ) -> None:
+        with translated("begin", self.engine):
+            connection = self.engine.connect()
+        with connection:
+            try:
+                connection.begin()
+                _write(raw(connection), expected, records, new_head, tiles)
+            except BaseException as e:
+                # A connection that broke is closed, and the server ends the transaction that it held.
+                with suppress(SQLAlchemyError, psycopg.Error):
+                    connection.invalidate() if raw(connection).closed else connection.rollback()
+                if isinstance(e, SQLAlchemyError | psycopg.Error):
+                    # Before COMMIT nothing of this can last, whatever went wrong.
+                    raise failed("append", e, self.engine) from e
+                raise
+            # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
+            try:
+                connection.commit()
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
+        with translated("publish", self.engine), self.engine.begin() as connection:
+            result = connection.exec_driver_sql(
+                "UPDATE head SET published = %s, published_at = %s WHERE tree_size = %s",
+                (note, entries.render_time(published_at), expected_size),
+            )
+            if result.rowcount != 1:
+                raise HeadMoved("store.head", f"the head is no longer at size {expected_size}")
+
+    def settle_head(self) -> Head | None:
+        # A fresh connection, and one lock that every append holds from its first statement to its end.
+        # It conflicts with writing and not with reading, and waits at most LOCK_TIMEOUT_S.
+        self.engine.dispose()
+        with translated("settle", self.engine), self.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("LOCK TABLE head IN SHARE MODE")
+            return _read_head(connection)
+
+
+def open_reader(url: URL, *, connect_timeout_s: int | None = None) -> PostgresReader:
+    """Open a ledger to read it, also while others write. Raises StoreFailed."""
+    options = {} if connect_timeout_s is None else {"connect_timeout_s": connect_timeout_s}
+    return PostgresReader(make_engine(url, connections=READ_CONNECTIONS_MAX, read_only=True, **options))
+
+
+def open_writer(url: URL) -> PostgresStore:
+    """Open a ledger to append to it, beside any number of others. Raises StoreFailed."""
+    engine = make_engine(url, connections=WRITE_CONNECTIONS_MAX, read_only=False)
+    try:
+        with translated("open", engine), engine.connect() as connection:
+            require_server(connection, durable=True)
+    except BaseException:
+        engine.dispose()
+        raise
+    return PostgresStore(engine)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def _write(
+    connection: psycopg.Connection[Any],
+    expected: Head | None,
+    records: Sequence[Record],
+    new: Head,
+    tiles: Sequence[TileWrite],
+) -> None:
+    """Everything of an append but its end. A small one takes a single round trip."""
+    swap: psycopg.Cursor[Any] | None = None
+    try:
+        with connection.pipeline():
+            swap = _swap_head(connection, expected, new)
+            for tile in tiles:
+                full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
+                connection.execute(_TILE if full else _EDGE, (tile.level, tile.index, tile.hashes))
+            if len(records) < COPY_MIN:
+                _insert(connection, records)
+    except psycopg.Error:
+        # What follows a swap that changed nothing fails by itself: the places are taken.
+        _require_swapped(swap, expected)
+        raise
+    _require_swapped(swap, expected)
+    if len(records) >= COPY_MIN:
+        _copy(connection, records)
+
+
+def _swap_head(connection: psycopg.Connection[Any], expected: Head | None, new: Head) -> psycopg.Cursor[Any]:
+    """Replace the head, if it is the expected one. Everything else of an append follows this."""
+    state = (
+        new.tree_size,
+        new.root_hash,
+        new.last_leaf_hash,
+        new.keys_seq,
+        text_of(new.recorded_at),
+        new.checkpoint,
+        new.events,
+    )
+    if expected is None:
+        return connection.execute(_FIRST_HEAD, (*state, new.published, text_of(new.published_at)))
+    return connection.execute(_SWAP_HEAD, (*state, expected.tree_size, expected.root_hash))
+
+
+def _require_swapped(swap: psycopg.Cursor[Any] | None, expected: Head | None) -> None:
+    if swap is None or swap.rowcount != 0:
+        return
+    if expected is None:
+        raise HeadMoved("store.head", "the ledger has its genesis already")
+    raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
+
+
+def _insert(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
+    """Few records: statements that the server has planned already, all on their way at once."""
+    seqs = [r.seq for r in records]
+    unnest = "INSERT INTO {} SELECT * FROM unnest({})"
+    connection.execute(
+        unnest.format("entries", "%s::bigint[], %b::bytea[]"), (seqs, [r.entry for r in records])
+    )
+    connection.execute(
+        unnest.format("statements", "%s::bigint[], %b::bytea[]"), (seqs, [r.statement for r in records])
+    )
+    connection.execute(
+        unnest.format("unique_keys", "%b::bytea[], %s::bigint[]"), ([unique_key(r) for r in records], seqs)
+    )
+    places = rows.places_of(records)
+    if places:
+        segments, keys, at, ordinals = (list(column) for column in zip(*places, strict=True))
+        connection.execute(
+            unnest.format("names", "%s::int[], %s::int[], %s::bigint[], %s::bigint[]"),
+            (segments, ordinals, keys, at),
+        )
+
+
+def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
+    """Many records: COPY, in binary."""
+    tables = [
+        ("entries", rows.entry_rows(records)),
+        ("statements", rows.statement_rows(records)),
+        ("unique_keys", rows.unique_rows(records)),
+    ]
+    places = rows.places_of(records)
+    if places:
+        tables.append(("names", rows.name_rows(places)))
+    with connection.cursor() as cursor:
+        for table, data in tables:
+            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
+                copy.write(data)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _read_head(connection: Connection) -> Head | None:
+    row = connection.exec_driver_sql(_HEAD).one_or_none()
+    if row is None:
+        return None
+    size, root, last_leaf, keys_seq, recorded_at, checkpoint, published, published_at, events = row
+    return Head(
+        tree_size=size,
+        root_hash=root,
+        last_leaf_hash=last_leaf,
+        keys_seq=keys_seq,
+        recorded_at=time_of(recorded_at),
+        checkpoint=checkpoint,
+        published=published,
+        published_at=time_of(published_at),
+        events=events,
+    )
+
+
+def _read_span(connection: Connection, select: str, start: int, end: int) -> list[bytes | None]:
+    """Give one value a position, None where a row is gone; up to the head and no further."""
+    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar()
+    end = min(end, size or 0)
+    if start >= end:
+        return []
+    found = connection.exec_driver_sql(
+        f"{select} WHERE seq >= %s AND seq < %s ORDER BY seq", (start, end)
+    ).all()
+    if len(found) == end - start:
+        return [value for _, value in found]
+    held = {row[0]: row[1] for row in found}
+    return [held.get(seq) for seq in range(start, end)]
+
+
+def _read_tile(connection: Connection, level: int, index: int, width: int) -> bytes:
+    """As many hashes of the tile as there are."""
+    # One statement, so one moment: between two, an edge becomes a full tile.
+    found = connection.exec_driver_sql(
+        "SELECT hashes FROM tiles WHERE level = %s AND tile_index = %s UNION ALL"
+        " SELECT hashes FROM tile_edges WHERE level = %s AND tile_index = %s",
+        (level, index, level, index),
+    ).all()
+    if found:
+        return max((bytes(row[0]) for row in found), key=len)
+    if level > 0:
+        return b""
+    first = index * TILE_WIDTH
+    held = _read_span(connection, "SELECT seq, entry FROM entries", first, first + width)
+    return b"".join(entries.leaf_hash(entry) for entry in held if entry is not None)
+
+
+def _find_unique(connection: Connection, keys: list[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for start in range(0, len(keys), LOOKUP_BATCH):
+        held = connection.exec_driver_sql(
+            "SELECT key, seq FROM unique_keys WHERE key = ANY(%b)", (keys[start : start + LOOKUP_BATCH],)
+        )
+        found.update((key, seq) for key, seq in held)
+    return found
+
+
+def _read_key_records(connection: Connection, after_seq: int) -> list[tuple[int, bytes, bytes]]:
+    records: list[tuple[int, bytes, bytes]] = []
+    head = _read_head(connection)
+    seq = -1 if head is None else head.keys_seq
+    while seq > after_seq:
+        row = connection.exec_driver_sql(
+            "SELECT e.entry, s.body FROM entries e JOIN statements s USING (seq) WHERE e.seq = %s", (seq,)
+        ).one_or_none()
+        if row is None:
+            raise EntryMalformed("store.keys", f"the key record {seq} is gone from the database")
+        records.append((seq, row[0], row[1]))
+        seq = keys_below(seq, row[0])
+    records.reverse()
+    return records
