@@ -135,6 +135,16 @@ def render_config(
         f"interval_s = {interval_s:g}",
         f"every_entries = {every_entries}",
     ]
+    if not authorities:
+        lines += [
+            "",
+            "# Time-stamp authorities (RFC 3161): without one, nobody outside bears witness to the order.",
+            "# `roots` is the authority's root certificate in PEM, which you publish with trust/.",
+            "# [[anchoring.authorities]]",
+            '# name = "authority-of-your-choice"',
+            '# url = "https://tsa.example/tsr"',
+            '# roots = "trust/tsa/authority-of-your-choice.pem"',
+        ]
     for authority in authorities:
         lines += [
             "",

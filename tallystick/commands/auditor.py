@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from verifier.verdict import (
 
 RECEIPT_START = b"c2sp.org/tlog-proof@"
 KEPT_SIZE_MAX = 1024 * 1024
+URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 trust_option = click.option(
     "--trust",
@@ -143,6 +145,8 @@ def audit(
 
     if (database is None) == (url is None):
         raise click.UsageError("Give either --database or --url.")
+    if url is not None and not URL.fullmatch(url):
+        raise click.BadParameter(f"{url!r} is no http or https address", param_hint="--url")
     with _interruptible(), _reader(database, url) as reader:
         started = time.perf_counter()
         with _progress(shown=not as_json and sys.stderr.isatty()) as progress:

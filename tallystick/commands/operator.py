@@ -33,11 +33,27 @@ folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_
 @click.option(
     "--operator-name", default="Operator", show_default=True, help="Who runs the service and anchors it."
 )
-@click.option("--public", is_flag=True, help="Let anybody read event payloads. Without it nobody may, yet.")
 @click.option(
-    "--anchor-interval", type=click.FloatRange(1, 86_400), default=600.0, show_default=True, metavar="SECONDS"
+    "--public",
+    is_flag=True,
+    help="Let anybody read the events. Without it only their digests are shown. The first entry records it.",
 )
-@click.option("--anchor-every", type=click.IntRange(1), default=10_000, show_default=True, metavar="ENTRIES")
+@click.option(
+    "--anchor-interval",
+    type=click.FloatRange(1, 86_400),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often the ledger is time-stamped while something is new.",
+)
+@click.option(
+    "--anchor-every",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    metavar="ENTRIES",
+    help="Time-stamp it sooner, once so many entries are new.",
+)
 @passphrase_option
 def init(
     folder: Path,
@@ -50,7 +66,11 @@ def init(
     anchor_every: int,
     passphrase_source: str | None,
 ) -> None:
-    """Found a ledger in FOLDER: keys, genesis and configuration."""
+    """Found a ledger in FOLDER: keys, genesis and configuration.
+
+    The passphrase encrypts all three keys, and `tallystick serve` asks for it again. docs/operator.md shows
+    a first day.
+    """
     from tallystick.founding import found
 
     if not ORIGIN.fullmatch(origin):
@@ -79,14 +99,14 @@ def init(
     click.echo(f"  registrar  {founded.registrar_kid}  keep keys/registrar.pem offline")
     click.echo(f"  operator   {founded.operator_kid}")
     click.echo(
-        f"Next: name a time-stamp authority in {folder}/tallystick.toml, then: tallystick serve {folder}"
+        f"Next: name a time-stamp authority in {folder / 'tallystick.toml'}, then: tallystick serve {folder}"
     )
 
 
 @click.command("serve")
 @folder_argument
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="And its port.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that verify."
 )
@@ -108,7 +128,11 @@ def serve(
     quiet: bool,
     passphrase_source: str | None,
 ) -> None:
-    """Serve the ledger in FOLDER over HTTP."""
+    """Serve the ledger in FOLDER over HTTP, until Ctrl-C.
+
+    One process writes; a second server on the same ledger is refused. It may be killed at any moment: what
+    was acknowledged is on the disk. docs/operator.md tells the rest.
+    """
     from tallystick import config as configuration
     from tallystick import serve as server
 

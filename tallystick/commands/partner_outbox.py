@@ -81,7 +81,7 @@ def status(outbox_path: str, as_json: bool) -> None:
     raise SystemExit(OK if alarm is None else INCONSISTENT if alarm.code.startswith("log.") else INCOMPLETE)
 
 
-@outbox.command("list")
+@outbox.command("list", short_help="Everything in it, in order.")
 @click.option("--state", type=click.Choice(STATES), help="Only these.")
 @with_options(outbox_option)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -125,7 +125,7 @@ def _row_members(row: Row) -> dict[str, Any]:
     }
 
 
-@outbox.command("export")
+@outbox.command("export", short_help="Write statements and receipts into files.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @with_options(outbox_option, json_option)
 @plainly
@@ -170,7 +170,7 @@ def _export_file(path: Path, data: bytes) -> None:
     write_new(path, data)
 
 
-@outbox.command("retry")
+@outbox.command("retry", short_help="Let what was refused wait again.")
 @with_options(outbox_option)
 @plainly
 def retry(outbox_path: str) -> None:
@@ -184,7 +184,7 @@ def retry(outbox_path: str) -> None:
     )
 
 
-@outbox.command("resume")
+@outbox.command("resume", short_help="Let a stopped outbox run again.")
 @with_options(outbox_option)
 @plainly
 def resume(outbox_path: str) -> None:

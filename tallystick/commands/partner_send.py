@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from tallystick.commands.partner_console import (
 from tallystick.commands.partner_keys import find_origin
 
 REFUSED_SHOWN_MAX = 20
+FAULTS_SHOWN_MAX = 10  # of one statement
 _LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
 typ_option = click.option(
     "--typ", default="epcis-event+jws", show_default=True, help="The class of what is signed."
@@ -336,7 +338,10 @@ def _report(outbox: Outbox, summary: Summary, refused: list[tuple[str, list[Line
             + f"{span(summary.seq_first, summary.seq_last)} of {outbox.origin}"
         )
     for source, faults in refused[:REFUSED_SHOWN_MAX]:
-        say(click.style("refused  ", fg="yellow") + f"{source}: {'; '.join(map(str, faults))}")
+        first, *rest = refused_lines(source, faults)
+        say(click.style("refused  ", fg="yellow") + first)
+        for line in rest:
+            say(f"         {line}")
     if len(refused) > REFUSED_SHOWN_MAX:
         say(f"         and {len(refused) - REFUSED_SHOWN_MAX:,} more: tallystick outbox list --state refused")
     if refused:
@@ -352,6 +357,18 @@ def _report(outbox: Outbox, summary: Summary, refused: list[tuple[str, list[Line
         click.echo(click.style("tallystick: ", fg="red", bold=True) + describe(summary.ended_by), err=True)
     elif not summary.receipted and not refused:
         say("Nothing is waiting.")
+
+
+def refused_lines(source: str, faults: list[LineFault]) -> Iterator[str]:
+    """One fault on the event's own line; several on lines of their own, up to FAULTS_SHOWN_MAX."""
+    if len(faults) == 1:
+        yield f"{source}: {faults[0]}"
+        return
+    yield f"{source}: {plural(len(faults), 'fault')}"
+    for fault in faults[:FAULTS_SHOWN_MAX]:
+        yield f"  {fault}"
+    if len(faults) > FAULTS_SHOWN_MAX:
+        yield f"  and {len(faults) - FAULTS_SHOWN_MAX:,} more (--json shows all)"
 
 
 def _summary_members(

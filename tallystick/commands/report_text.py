@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from verifier.verdict import Check, Report, Verdict, worst
 
-PLAIN_WIDTH = 100  # columns where the output is no terminal
+PLAIN_WIDTH = 100  # columns where the output is no terminal, and COLUMNS does not say
+PLAIN_WIDTH_MIN, PLAIN_WIDTH_MAX = 40, 400
 SEQS_NAMED_MAX = 20
 
 _LABELS = {
@@ -80,6 +82,8 @@ def _print_report(console: Console, source: str, report: Report, elapsed_s: floa
         console.print()
         console.print(_indented(Text("What was not checked", style="bold")))
         notes = Table.grid(padding=(0, 1))
+        notes.add_column(no_wrap=True)
+        notes.add_column(overflow="fold")
         for sentence in report.not_checked:
             notes.add_row("-", Text(_printable(sentence)))
         console.print(_indented(notes, 4))
@@ -103,7 +107,7 @@ def _rows(checks: Iterable[Check]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")  # a digest that is cut off is none
     for check, seqs in _grouped(checks):
         word, style = _WORDS[check.outcome]
         where = f"{_name_entries(seqs).capitalize()}: " if seqs and check.outcome != "ok" else ""
@@ -173,6 +177,14 @@ def _console() -> Iterator[Console]:
         yield console
         return
     written = io.StringIO()
-    yield Console(file=written, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH)
+    yield Console(file=written, highlight=False, markup=False, emoji=False, width=_plain_width())
     for line in written.getvalue().splitlines():
         click.echo(line.rstrip())
+
+
+def _plain_width() -> int:
+    """What COLUMNS asks for, as whoever quotes the output somewhere else does, within reason."""
+    asked = os.environ.get("COLUMNS", "")
+    if not asked.isascii() or not asked.isdecimal() or len(asked) > 4:
+        return PLAIN_WIDTH
+    return min(max(int(asked), PLAIN_WIDTH_MIN), PLAIN_WIDTH_MAX)

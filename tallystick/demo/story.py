@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import segno
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
+from rich.text import Text
 
 from tallystick.demo.journey import PARTIES, build_journey, dispensed_pack
 from tallystick.demo.stage import DemoFailed, Stage
@@ -30,6 +30,7 @@ JOURNEY_TOOK = timedelta(days=8)  # it ended before today, for nobody reports th
 ANCHOR_INTERVAL_S = 2  # a real ledger takes ten minutes; nobody wants to watch that
 ANCHOR_TIMEOUT_S = 30.0
 STEPS = 8
+INDENT = 5
 
 
 def tell(folder: Path, port: int, *, stay: bool) -> int:
@@ -68,22 +69,29 @@ class Story:
     def heading(self, title: str, why: str) -> None:
         self._step += 1
         self.console.print(f"\n[bold cyan]{self._step}/{STEPS}[/]  [bold]{title}[/]")
-        self.console.print(Padding(why, (0, 2, 0, 5)), style="dim")
+        self._indent(f"[dim]{why}[/]")
 
     def done(self, text: str) -> None:
-        self.console.print(Padding(f"[green]✓[/] {text}", (0, 0, 0, 5)))
+        self._indent(f"[green]✓[/] {text}", hang=2)
 
     def typed(self, command: str) -> None:
-        self.console.print(Padding(f"[dim]$[/] [italic]{escape(command)}[/]", (0, 0, 0, 5)))
+        self._indent(f"[dim]$[/] [italic]{escape(command)}[/]", hang=2)
+
+    def _indent(self, markup: str, *, indent: int = INDENT, hang: int = 0) -> None:
+        """Wrapped, under the heading's words, later lines `hang` further in; without trailing spaces."""
+        text = Text.from_markup(markup)
+        for number, line in enumerate(text.wrap(self.console, self.console.width - indent - hang)):
+            line.rstrip()
+            self.console.print(Text(" " * (indent + (hang if number else 0))) + line, soft_wrap=True)
 
     # --- what happens ------------------------------------------------------------------------------
 
     def run(self, stage: Stage) -> None:
         self.console.print("[bold]Tallystick[/]: a ledger that lets anyone check what happened to a product.")
-        self.console.print(
-            "Twenty-four packs of a medicine travel from a factory to a pharmacy. Everybody who touches them "
-            "signs what they did. Then we try to cheat.",
-            style="dim",
+        self._indent(
+            "[dim]Twenty-four packs of a medicine travel from a factory to a pharmacy. Everybody who touches "
+            "them signs what they did. Then we try to cheat.[/]",
+            indent=0,
         )
         self.found(stage)
         self.register(stage)
@@ -253,27 +261,35 @@ class Story:
         took = time.monotonic() - self._started
         self.console.print(f"\n[bold green]Everything proved what it should.[/] It took {took:.0f} s.")
         self.console.print(
-            f"Look around: [bold]{stage.folder}[/] holds the evidence, the ledger and every outbox."
+            f"Look around: [bold]{_short(stage.folder)}[/] holds the evidence, the ledger and every outbox."
         )
         if stay:
-            self.console.print("The page is being served. [bold]Ctrl-C[/] ends it.")
+            self.console.print("The page is being served, to this machine only. [bold]Ctrl-C[/] ends it.")
             stage.wait_for_server()
 
     def quote(self, text: str) -> None:
         for line in text.rstrip("\n").splitlines():
-            self.console.print(Padding(f"[dim]│[/] {escape(line)}", (0, 0, 0, 5)))
+            self.console.print(
+                Text(" " * INDENT) + Text("│", "dim") + Text(f" {line}" if line else ""), soft_wrap=True
+            )
 
     def _draw_code(self, link: str) -> None:
         if self.console.is_terminal:
             segno.make(link, micro=False, error="m").terminal(compact=True)
         else:
-            self.console.print("     (a QR code of that address is drawn here on a terminal)", style="dim")
+            self._indent("[dim](a QR code of that address is drawn here on a terminal)[/]")
 
 
 def _steps(events: list[dict[str, Any]]) -> str:
     words = dict.fromkeys(str(event.get("bizStep", event["type"])).replace("_", " ") for event in events)
     first = list(words)
     return ", ".join(first if len(first) <= 5 else [*first[:4], f"{len(first) - 4} other steps"])
+
+
+def _short(folder: Path) -> str:
+    """As one would type it from here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _clock(moment: str) -> str:

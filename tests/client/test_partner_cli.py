@@ -14,6 +14,7 @@ import tt_keys
 from click.testing import CliRunner, Result
 from tt_ledger_server import LedgerServer
 
+from client.errors import LineFault
 from client.outbox import Outbox
 from client.receipts import verify_receipt
 from keys import envelope
@@ -22,6 +23,7 @@ from keys.files import read_private_key, write_private_key
 from ledger import entry as entry_format
 from tallystick.commands import partner_console
 from tallystick.commands.partner import COMMANDS
+from tallystick.commands.partner_send import refused_lines
 
 PASSPHRASE = "correct horse"
 ORIGIN = tt_keys.ORIGIN
@@ -278,6 +280,15 @@ def test_a_url_that_never_worked_does_not_replace_one_that_did(server: LedgerSer
     _run("send", "events", "--url", "http://127.0.0.1:9", "--patience", "0", code=3)
     _run("send")
     assert len(_events(server)) == 2
+
+
+def test_several_faults_of_one_event_stand_on_lines_of_their_own() -> None:
+    faults = [LineFault(0, f"epcis.{n}", "is wrong", fix="Right it.") for n in range(12)]
+    shown = list(refused_lines("7.json", faults))
+    assert shown[0] == "7.json: 12 faults"
+    assert shown[1].strip() == "epcis.0: is wrong (Right it.)"
+    assert shown[-1].strip() == "and 2 more (--json shows all)"
+    assert list(refused_lines("7.json", faults[:1])) == ["7.json: epcis.0: is wrong (Right it.)"]
 
 
 def test_refused_events_are_named_with_their_fault(server: LedgerServer, desk: Path) -> None:

@@ -90,6 +90,26 @@ def test_valid_evidence_exits_0_and_says_what_was_and_was_not_checked(made: Benc
     assert "Merkle" not in result.output
 
 
+@pytest.mark.parametrize(("asked", "width"), [("60", 60), ("9", 40), ("wide", 100), ("", 100)])
+def test_text_is_as_wide_as_columns_says_and_cuts_nothing_off(
+    made: Bench, monkeypatch: pytest.MonkeyPatch, asked: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", asked)
+    result = run("verify", "--trust", made.trust, str(made.folder / "evidence.json"))
+    assert result.exit_code == 0
+    said = result.output.partition("  about")[2]
+    assert max(map(len, said.splitlines())) <= width
+    assert "…" not in said
+    assert "/01/09521141123454/21/100orwhatitwaspackedin." in "".join(said.split())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://ledger.example", "http://", "http://user@ledger.example"])
+def test_what_is_no_address_is_wrong_usage(url: str) -> None:
+    result = run("audit", "--url", url)
+    assert result.exit_code == 2
+    assert "is no http or https address" in result.output
+
+
 def test_json_is_one_object(made: Bench) -> None:
     result = run("verify", "--json", "--trust", made.trust, str(made.folder / "evidence.json"))
     value = json.loads(result.output)

@@ -38,6 +38,7 @@ def folder(tmp_path: Path, example: bytes, monkeypatch: pytest.MonkeyPatch) -> P
     (tmp_path / "trust" / "genesis").write_text(blocks("trust-directory.md", "genesis")[0], encoding="utf-8")
     (tmp_path / "evidence.json").write_bytes(example)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path
 
 
