@@ -10,13 +10,14 @@ from __future__ import annotations
 from hashlib import sha256
 
 from keys import envelope
-from keys.errors import Fault
+from keys.errors import Fault, Unverifiable
 from ledger import entry as entries
 from ledger import merkle, proof
 from ledger.checkpoint import parse_unverified
 from ledger.entry import Entry
 from verifier.checkpoints import open_checkpoint
 from verifier.errors import EvidenceRefuted
+from verifier.statements import require_kind
 from verifier.trust import Trust
 from verifier.verdict import Check, Report, ReportBuilder
 
@@ -94,6 +95,10 @@ def _check_statement(entry: Entry, statement: bytes | None, origin: str, report:
     if sha256(statement).digest() != entry.statement:
         raise EvidenceRefuted("receipt.statement", "the receipt is for another statement than the one given")
     read = envelope.parse(statement)
+    if entry.kind not in entries.KINDS:
+        raise Unverifiable("entry.kind", f"entry {entry.seq} is of kind {entry.kind!r}, not known here")
+    # An event that stands as something else is followed, anchored and shown as something else.
+    require_kind(entry, read)
     envelope.require_audience(read, origin)
     report.facts |= {"kid": read.kid, "typ": read.typ}
     report.ok("statement", "It is for exactly the statement that was given with it.")

@@ -134,6 +134,9 @@ class UrlReader:
         for attempt in range(1, TRIES_MAX + 1):
             try:
                 status, retry_after, body = self._request(path, size_max)
+            except (httpx2.InvalidURL, ValueError) as error:
+                # A name or a port that no address has; some of it is found out only when it is looked up.
+                raise SourceFailed("source.url", f"{self._url} is no address that can be asked") from error
             except httpx2.HTTPError as error:
                 problem = f"{type(error).__name__}"
                 wait = pause
