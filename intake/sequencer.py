@@ -6,7 +6,7 @@ holds no truth: the head in the database decides, and a second sequencer costs r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from intake.errors import Busy
@@ -37,13 +37,11 @@ APPEND_COUNT_MAX = 4096  # statements in one transaction: bounds its memory and 
 class Sequencer:
     """Judges, appends and answers submissions, in the order in which they came.
 
-    log    the writer; open. A log that is read-only answers every submission with its reason.
-    clock  aware UTC now
+    log  the writer; open. A log that is read-only answers every submission with its reason.
     """
 
-    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._clock = clock
         self._registry: Registry | None = None
 
     def registry(self) -> Registry:
@@ -74,7 +72,9 @@ class Sequencer:
         for _ in range(HEAD_RACES_MAX):
             head = self._log.head
             registry = self.registry()
-            judged = [self._judge(submission, registry) for submission in group]
+            # One time for the judgement and the entry: who reads the ledger later has only the entry's.
+            now = self._log.record_time()
+            judged = [self._judge(submission, registry, now) for submission in group]
             pending = [
                 Pending(item.kind, item.raw, item.unique_key, item.names)
                 for submission, faults in zip(group, judged, strict=True)
@@ -83,7 +83,11 @@ class Sequencer:
             ]
             try:
                 # An append of nothing would sign a checkpoint for nothing.
-                appended = self._log.append(pending, expected=head) if pending else Appended([], head)
+                appended = (
+                    self._log.append(pending, expected=head, recorded_at=now)
+                    if pending
+                    else Appended([], head)
+                )
             except HeadMoved:
                 continue  # another sequencer was first: judge again by the state it left
             placed = iter(appended.placed)
@@ -95,16 +99,20 @@ class Sequencer:
             "intake.head-races", f"the head moved {HEAD_RACES_MAX} times in a row under this submission"
         )
 
-    def _judge(self, submission: Submission, registry: Registry) -> list[FaultMessage | None]:
+    def _judge(self, submission: Submission, registry: Registry, now: datetime) -> list[FaultMessage | None]:
         """One fault or None for each item; under rollback one fault takes all others with it."""
-        now = self._clock()
         faults: list[FaultMessage | None] = []
         doubtful: list[int] = []
         for index, item in enumerate(submission.items):
             fault = item.objection
             if item.kind == "key":
                 fault = self._judge_key_statement(item, registry, now)
-            elif item.keys_seq != registry.newest_seq or fault is not None:
+            elif (
+                fault is not None
+                or item.keys_seq != registry.newest_seq
+                # It may have expired on the way here.
+                or registry.keys[item.kid].not_after is not None
+            ):
                 found = objection(registry, item.kid, item.typ, now)
                 fault = None if found is None else fault_message(found)
             faults.append(fault)

@@ -143,10 +143,22 @@ class Log:
                 return Appended([first], self._head)
             return self._append([Pending("genesis", genesis, GENESIS_KEY)])
 
-    def append(self, items: Sequence[Pending], *, expected: Head) -> Appended:
+    def record_time(self) -> datetime:
+        """The time that an append behind the head would record now: to judge by before append().
+
+        Never below the head's, whatever the clock says. Raises ClockBehind where that goes too far.
+        """
+        with self._guard:
+            return self._now(self._head)
+
+    def append(
+        self, items: Sequence[Pending], *, expected: Head, recorded_at: datetime | None = None
+    ) -> Appended:
         """Give each item its place behind the expected head, all in one transaction, or none.
 
-        expected  the head by which the items were judged
+        expected     the head by which the items were judged
+        recorded_at  the time by which they were judged, from record_time(), which their entries then
+                     bear: a key that had not expired by the one must not have expired by the other
         An item whose unique_key is taken, in the ledger or earlier among the items, is answered
         with the first one's place and appends nothing.
 
@@ -163,7 +175,7 @@ class Log:
             if not expected.is_same_state(self._head):
                 self._take_up()
                 raise _moved(expected)
-            return self._append(items)
+            return self._append(items, recorded_at)
 
     def publish_if_due(self) -> bytes | None:
         """Make the newest checkpoint the published one, unless that is so or was done a moment ago.
@@ -220,7 +232,7 @@ class Log:
 
     # --- appending -------------------------------------------------------------------------------
 
-    def _append(self, items: Sequence[Pending]) -> Appended:
+    def _append(self, items: Sequence[Pending], recorded_at: datetime | None = None) -> Appended:
         """Append behind self._head, which the caller has compared with what it expects."""
         head = self._head
         size = 0 if head is None else head.tree_size
@@ -229,7 +241,11 @@ class Log:
             # The keys were read after somebody appended: the swap would fail as well, only later.
             self._take_up()
             raise _moved(head)
-        batch = _Batch(head, self._now(head))
+        if recorded_at is None:
+            recorded_at = self._now(head)
+        elif head is not None and head.recorded_at is not None and recorded_at < head.recorded_at:
+            raise _moved(head)  # judged by a time that another head has overtaken
+        batch = _Batch(head, recorded_at)
         first_at = [known.get(item.unique_key, -1) for item in items]
         placed = [batch.place(item) if seq < 0 else None for item, seq in zip(items, first_at, strict=True)]
         if batch.records:

@@ -81,7 +81,7 @@ def found(
         log = Log(store, [signer], origin, lambda: datetime.now(UTC), HighWater(folder / "high-water"))
         log.open()
         leaf = entry_format.leaf_hash(log.create(genesis).placed[0].entry)
-        gate = LocalGate(Sequencer(log, lambda: datetime.now(UTC)))
+        gate = LocalGate(Sequencer(log))
         intake = Intake(open_reader(folder / "ledger.db"), gate, lambda: datetime.now(UTC))
         register_operator(intake, Registry.from_genesis(genesis), registrar, operator, operator_name)
     finally:

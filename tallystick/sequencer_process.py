@@ -141,7 +141,7 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
     log, store, high_water = open_log(config, passphrase)
     if log.read_only_reason is not None:
         logger.error("serving read-only: %s", log.read_only_reason)
-    sequencer = Sequencer(log, utc_now)
+    sequencer = Sequencer(log)
     schedule: AnchorScheduler | None = None
     nudges: Nudges | None = None
 

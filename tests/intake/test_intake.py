@@ -255,7 +255,7 @@ def test_two_sequencers_on_one_ledger_never_fork_and_lose_nothing(ledger: Ledger
     second_log.open()
     intakes = [
         ledger.intake,
-        Intake(ledger.reader, LocalGate(Sequencer(second_log, ledger.clock)), ledger.clock),
+        Intake(ledger.reader, LocalGate(Sequencer(second_log)), ledger.clock),
     ]
     seen = []
     for n in range(40):
@@ -268,7 +268,7 @@ def test_two_sequencers_on_one_ledger_never_fork_and_lose_nothing(ledger: Ledger
 def test_a_revocation_through_one_sequencer_binds_the_other(ledger: Ledger) -> None:
     second_log = Log(ledger.store, [log_signer()], ORIGIN, ledger.clock, None)
     second_log.open()
-    second = Intake(ledger.reader, LocalGate(Sequencer(second_log, ledger.clock)), ledger.clock)
+    second = Intake(ledger.reader, LocalGate(Sequencer(second_log)), ledger.clock)
     second.submit([event_statement(1)], allowed_typs=event_typs())
     ledger.submit_key(ledger.revocation("acme"))
     assert (

@@ -43,7 +43,7 @@ class Ledger:
         self.log = Log(self.store, [log_signer()], ORIGIN, self.clock, None)
         self.log.open()
         self.log.create(make_genesis(read=read))
-        self.sequencer = Sequencer(self.log, self.clock)
+        self.sequencer = Sequencer(self.log)
         self.reader: SqliteReader = open_reader(self.path)
         self.gate = LocalGate(self.sequencer)
         self.intake = Intake(self.reader, self.gate, self.clock)

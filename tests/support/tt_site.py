@@ -95,7 +95,7 @@ class Site:
         genesis = self.log.create(tt_keys.make_genesis(read=read)).placed[0].entry
         self.log.publish_if_due()
         self.reader = open_reader(self.path)
-        self.intake = Intake(self.reader, LocalGate(Sequencer(self.log, self.clock)), self.clock)
+        self.intake = Intake(self.reader, LocalGate(Sequencer(self.log)), self.clock)
         self.keys = {party: tt_keys.ed25519_key(party) for party in tt_keys.PARTIES}
         for party in tt_keys.PARTIES:
             submit_own(self.intake, self.registration(party), "key+jws")
