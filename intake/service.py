@@ -16,6 +16,7 @@ from intake.errors import Busy, KindNotTaken
 from intake.gate import Gate
 from intake.prepare import Prepared, prepare
 from intake.sequencer import replay
+from intake.turns import Turns
 from keys.errors import Fault, Unverifiable
 from keys.registry import Registry
 from traceability.errors import EventRejected
@@ -26,7 +27,7 @@ Status = Literal["appended", "duplicate", "refused", "rolled-back"]
 
 # Statements that one request judges before another gets its turn. One core's work is done by one thread at a
 # time: threads that wrestle for the interpreter lock around each signature cost a third of the core.
-TURN_COUNT = 64
+TURN_COUNT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Intake:
         self._clock = clock
         self._registry: Registry | None = None
         self._registry_lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._turns = Turns()
 
     def registry(self) -> Registry:
         """The key state of the newest key statement in the ledger."""
@@ -97,7 +98,7 @@ class Intake:
         judged: list[Prepared | tuple[Fault, ...]] = []
         for start in range(0, len(lines), TURN_COUNT):
             turn = lines[start : start + TURN_COUNT]
-            with self._turn:
+            with self._turns:
                 judged += [self._prepare(raw, registry, allowed_typs, now) for raw in turn]
         if len(lines) > 1 and any(isinstance(p, Prepared) and p.kind == "key" for p in judged):
             alone = KindNotTaken("statement.key-alone", "a key statement must be the only one of its request")
