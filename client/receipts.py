@@ -33,7 +33,14 @@ _ENTRY = re.compile(
     rb'"recorded_at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)",'
     rb'"seq":(0|[1-9][0-9]{0,15}),"statement":"([A-Za-z0-9+/]{43}=)"\}'
 )
-_KIND_OF_TYP = {"key+jws": "key", "policy+jws": "key", "anchor+jws": "anchor", "erasure+jws": "erasure"}
+_KIND_OF_TYP = {
+    "genesis+jws": "genesis",
+    "key+jws": "key",
+    "policy+jws": "key",
+    "anchor+jws": "anchor",
+    "erasure+jws": "erasure",
+}
+_NO_PREV = base64.b64encode(bytes(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,8 @@ def parse_entry(data: bytes) -> Entry:
         raise ReceiptMalformed("receipt.entry", "recorded_at is no moment in time") from e
     if int(seq) > 2**53 - 1 or int(keys_seq) > max(int(seq) - 1, 0):
         raise ReceiptMalformed("receipt.entry", "the entry's seq and keys do not fit together")
+    if int(seq) == 0 and prev != _NO_PREV:
+        raise ReceiptMalformed("receipt.entry", "nothing stands before entry 0, and it names something")
     return Entry(
         seq=int(seq),
         kind=kind.decode(),

@@ -78,7 +78,13 @@ def submit_key_statement(
         result = answer.results[0]
         if result.digest != envelope.parse(statement).digest:
             # Our own of just now, by an answer that got lost or a call that was repeated.
-            statement = read_first_statement(door, statement, result, "this key statement")
+            statement = read_first_statement(
+                door,
+                statement,
+                result,
+                "this key statement",
+                lambda known=registry: known,  # type: ignore[misc]
+            )
         receipt = None
         if checker is not None:
             if result.receipt is None:

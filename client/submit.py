@@ -31,6 +31,8 @@ from client.errors import (
 from client.http import LedgerDoor, LineAnswer, Patience, SubmitAnswer
 from client.outbox import Outbox, Settled, Waiting
 from client.receipts import Receipt, ReceiptChecker, SeenCheckpoint, kind_of_typ
+from client.registration import read_registry
+from keys.registry import Registry
 
 BATCH_COUNT_MAX = 500
 BATCH_SIZE_MAX = 8 << 20  # half of what a ledger takes in one request
@@ -94,6 +96,7 @@ class Sender:
         self._count_max = batch_count_max
         self._size_max = batch_size_max
         self._watch = watch or Watch()
+        self._registry: Registry | None = None  # read at the first duplicate of another statement
 
     def run(self) -> Summary:
         """Send what waits, until nothing waits or something ends it; Summary.ended_by says what.
@@ -101,6 +104,7 @@ class Sender:
         Raises OutboxBusy if another process is sending. An interrupt at any moment loses nothing.
         """
         summary = Summary()
+        self._registry = None
         with self._outbox.sending():
             try:
                 self._outbox.require_no_alarm()
@@ -192,6 +196,12 @@ class Sender:
             self._outbox.raise_alarm(bad, evidence)
             raise bad
 
+    def _read_registry(self) -> Registry:
+        # Once a run: duplicates come in crowds, after a disk was lost, and the walk asks for every key entry.
+        if self._registry is None:
+            self._registry = read_registry(self._door, self._checker, self._outbox.origin)
+        return self._registry
+
     def _check(self, waiting: Waiting, result: LineAnswer) -> Settled | LineFault:
         """The receipt, checked; or why this statement can have none that means anything."""
         if result.receipt is None:
@@ -200,7 +210,9 @@ class Sender:
         if result.digest != waiting.digest:
             try:
                 first = self._patience.call(
-                    lambda: read_first_statement(self._door, waiting.statement, result, waiting.source),
+                    lambda: read_first_statement(
+                        self._door, waiting.statement, result, waiting.source, self._read_registry
+                    ),
                     self._watch.on_wait,
                 )
             except (RequestRefused, AnswerMalformed) as e:

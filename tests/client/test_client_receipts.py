@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import tt_keys
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tt_ledger_server import MemoryLedger
 
 from client.errors import ReceiptMalformed, ReceiptRefuted, ReceiptUnverifiable
-from client.receipts import ReceiptChecker, parse_entry, parse_log_keys
+from client.receipts import ReceiptChecker, kind_of_typ, parse_entry, parse_log_keys
 from keys import envelope, note
 from keys.errors import Fault
 from ledger import entry as entry_format
@@ -143,6 +144,11 @@ ENTRIES = [
     LEDGER.entries[SEQ].replace(b"2026-11-20", b"2026-02-30"),
     LEDGER.entries[SEQ].replace(b"T12:", b"T24:"),
     LEDGER.entries[SEQ] + b"\n",
+    LEDGER.entries[0].replace(b'"prev":"AA', b'"prev":"AB'),
+    LEDGER.entries[SEQ].replace(b'"seq":4', b'"seq":0').replace(b'"keys":1', b'"keys":0'),
+    LEDGER.entries[SEQ].replace(b'"seq":4', b'"seq":9007199254740992'),
+    LEDGER.entries[SEQ].replace(b"2026-", b"0000-"),
+    LEDGER.entries[SEQ].replace(b":00.", b":60."),
     b"{}",
 ]
 
@@ -164,3 +170,24 @@ def test_entries_are_read_as_the_ledger_reads_them(data: bytes) -> None:
         expected.statement,
         expected.keys,
     )
+
+
+STATEMENT_CLASSES = (
+    *("epcis-event+jws", "epcis-document+jws", "key+jws", "genesis+jws", "anchor+jws", "erasure+jws"),
+    "anything+jws",
+)
+
+
+@pytest.mark.parametrize("typ", STATEMENT_CLASSES)
+@pytest.mark.parametrize("kind", entry_format.KINDS)
+def test_client_and_verifier_agree_which_kind_a_class_stands_under(typ: str, kind: str) -> None:
+    from verifier.statements import require_kind
+
+    statement = envelope.parse(envelope.sign(KEY, typ=typ, aud=LEDGER.origin, payload=b"{}"))
+    entry = replace(entry_format.parse(LEDGER.entries[SEQ]), kind=kind)
+    try:
+        require_kind(entry, statement)
+        fits = True
+    except Fault:
+        fits = False
+    assert fits is (kind_of_typ(typ) == kind)

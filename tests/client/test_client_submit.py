@@ -527,6 +527,52 @@ def test_a_false_duplicate_swallows_nothing(server: LedgerServer, outbox: Outbox
     assert outbox.read_counts().waiting == 1
 
 
+def _claim_as_first(server: LedgerServer, outbox: Outbox, raw: bytes) -> None:
+    """The ledger records these bytes, and calls what waits in the outbox a duplicate of them."""
+    statement = envelope.parse(raw)
+    seq = server.ledger._append("event", raw)
+    _enqueue(outbox, 1)
+    ours = envelope.parse(outbox.next_batch(1, 1)[0].statement)
+    assert ours.payload == statement.payload
+    server.ledger.contents[b'["acme", "epcis-event+jws"]' + ours.payload] = seq
+
+
+def test_our_words_under_another_s_name_are_no_duplicate(server: LedgerServer, outbox: Outbox) -> None:
+    other = tt_keys.ed25519_key("somebody else")
+    server.ledger.register(other, "carrier")
+    _claim_as_first(
+        server, outbox, envelope.sign(other, typ="epcis-event+jws", aud=ORIGIN, payload=_payload(1))
+    )
+    summary = _run(server, outbox)
+    assert isinstance(summary.ended_by, ReceiptRefuted)
+    assert "is by carrier" in summary.ended_by.detail
+    assert outbox.read_counts().waiting == 1
+
+
+def test_our_words_under_a_signature_that_nobody_made_are_no_duplicate(
+    server: LedgerServer, outbox: Outbox
+) -> None:
+    good = envelope.sign(KEY, typ="epcis-event+jws", aud=ORIGIN, payload=_payload(1))
+    _claim_as_first(server, outbox, good.rpartition(b".")[0] + b"." + b"A" * 86)
+    summary = _run(server, outbox)
+    assert isinstance(summary.ended_by, ReceiptRefuted)
+    assert "not what its signer signed" in summary.ended_by.detail
+    assert outbox.read_counts().waiting == 1
+
+
+def test_our_words_under_a_key_that_the_ledger_does_not_show_are_set_aside(
+    server: LedgerServer, outbox: Outbox
+) -> None:
+    other = tt_keys.ed25519_key("nobody")
+    _claim_as_first(
+        server, outbox, envelope.sign(other, typ="epcis-event+jws", aud=ORIGIN, payload=_payload(1))
+    )
+    summary = _run(server, outbox)
+    assert (summary.receipted, summary.refused) == (0, 1)
+    (row,) = outbox.read_rows("refused")
+    assert row.faults[0].code == "duplicate.unseen"
+
+
 def test_two_processes_with_one_outbox_send_once(server: LedgerServer, outbox: Outbox) -> None:
     _enqueue(outbox, *range(20))
     path, results = outbox.path, []
