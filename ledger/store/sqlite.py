@@ -132,17 +132,8 @@ class SqliteReader:
         return hashes[:wanted]
 
     def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
         with self._reading() as connection:
-            for start in range(0, len(keys), LOOKUP_BATCH):
-                batch = tuple(keys[start : start + LOOKUP_BATCH])
-                marks = ",".join("?" * len(batch))
-                rows = connection.exec_driver_sql(
-                    f"SELECT key, seq FROM unique_keys WHERE key IN ({marks})",  # noqa: S608  # only marks
-                    batch,
-                )
-                found.update((key, seq) for key, seq in rows)
-        return found
+            return _find_unique(connection.connection.cursor(), keys)
 
     def find_name(
         self,
@@ -225,18 +216,35 @@ class SqliteStore(SqliteReader):
             self._engine.dispose()
             self.engine.dispose()
             self._file_id = file_id
-        with _connected(self._engine) as connection:
+        # Below SQLAlchemy's own connection: what it does around each statement costs as much as a small
+        # append itself. The engine still owns the connection, and begins and ends it the same way.
+        with _refused("begin"), _translated("begin"):
+            raw = self._engine.raw_connection()
+        try:
+            cursor = raw.cursor()
             try:
-                self._write(connection, expected, records, new_head, tiles)
+                with _refused("append"):
+                    cursor.execute("BEGIN IMMEDIATE")
+                    self._write(cursor, expected, records, new_head, tiles)
             except BaseException:
-                connection.rollback()
+                raw.rollback()
                 raise
             # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
-            try:
-                connection.commit()
-            except BaseException:
-                connection.invalidate()
-                raise
+            raw.commit()
+        except BaseException:
+            raw.invalidate()
+            raise
+        finally:
+            raw.close()
+
+    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        with _refused("read"), _translated("read"):
+            raw = self._engine.raw_connection()
+        try:
+            with _refused("read"):
+                return _find_unique(raw.cursor(), keys)
+        finally:
+            raw.close()
 
     def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
         with _translated("publish"), self._engine.begin() as connection:
@@ -260,35 +268,29 @@ class SqliteStore(SqliteReader):
 
     @staticmethod
     def _write(
-        connection: Connection,
+        cursor: Any,
         expected: Head | None,
         records: Sequence[Record],
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
-        try:
-            _swap_head(connection, expected, new_head)
-            run = connection.exec_driver_sql
-            run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
-            run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
-            run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
-            names = [
-                (r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names
-            ]
-            if names:
-                run("INSERT INTO names VALUES (?, ?, ?, ?)", names)
-            for tile in tiles:
-                full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
-                run(
-                    "INSERT INTO tiles VALUES (?, ?, ?)"
-                    if full
-                    else "INSERT INTO tile_edges VALUES (?, ?, ?) ON CONFLICT (level)"
-                    " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes",
-                    (tile.level, tile.index, tile.hashes),
-                )
-        except SQLAlchemyError as e:
-            # Before COMMIT nothing of this can last, whatever went wrong.
-            raise StoreFailed("store.append", f"the database refused the append: {_reason(e)}") from e
+        _swap_head(cursor, expected, new_head)
+        run = cursor.executemany
+        run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
+        run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
+        run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
+        names = [(r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names]
+        if names:
+            run("INSERT INTO names VALUES (?, ?, ?, ?)", names)
+        for tile in tiles:
+            full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
+            cursor.execute(
+                "INSERT INTO tiles VALUES (?, ?, ?)"
+                if full
+                else "INSERT INTO tile_edges VALUES (?, ?, ?) ON CONFLICT (level)"
+                " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes",
+                (tile.level, tile.index, tile.hashes),
+            )
 
 
 def open_reader(path: Path | str) -> SqliteReader:
@@ -348,7 +350,17 @@ def _read_head(connection: Connection) -> Head | None:
     )
 
 
-def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None:
+def _find_unique(cursor: Any, keys: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for start in range(0, len(keys), LOOKUP_BATCH):
+        batch = tuple(keys[start : start + LOOKUP_BATCH])
+        marks = ",".join("?" * len(batch))
+        select = f"SELECT key, seq FROM unique_keys WHERE key IN ({marks})"  # noqa: S608  # only marks
+        found.update(cursor.execute(select, batch).fetchall())
+    return found
+
+
+def _swap_head(cursor: Any, expected: Head | None, new: Head) -> None:
     """Replace the head, if it is the expected one. Everything else of an append follows this."""
     state = (
         new.tree_size,
@@ -360,21 +372,21 @@ def _swap_head(connection: Connection, expected: Head | None, new: Head) -> None
         new.events,
     )
     if expected is None:
-        if connection.exec_driver_sql("SELECT 1 FROM head").one_or_none() is not None:
+        if cursor.execute("SELECT 1 FROM head").fetchone() is not None:
             raise HeadMoved("store.head", "the ledger has its genesis already")
-        connection.exec_driver_sql(
+        cursor.execute(
             "INSERT INTO head (id, tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint,"
             " events, published, published_at) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*state, new.published, text_of(new.published_at)),
         )
         return
     # `published` is left alone: another Log may have moved it since `expected` was read.
-    result = connection.exec_driver_sql(
+    cursor.execute(
         "UPDATE head SET tree_size = ?, root_hash = ?, last_leaf_hash = ?, keys_seq = ?, recorded_at = ?,"
         " checkpoint = ?, events = ? WHERE tree_size = ? AND root_hash = ?",
         (*state, expected.tree_size, expected.root_hash),
     )
-    if result.rowcount != 1:
+    if cursor.rowcount != 1:
         raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
 
 
@@ -450,14 +462,14 @@ def _file_id(file: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
-    """A connection with its transaction begun; what fails until then has changed nothing."""
-    with _translated("begin"):
-        connection = engine.connect()
-    with connection:
-        with _translated("begin"):
-            connection.begin()
-        yield connection
+def _refused(action: str) -> Iterator[None]:
+    """What the driver itself refuses. Before COMMIT nothing can last, whatever went wrong."""
+    try:
+        yield
+    except dbapi.Error as e:
+        rule = isinstance(e, dbapi.IntegrityError)
+        reason = f"it would break a rule of the tables ({e})" if rule else str(e)
+        raise StoreFailed(f"store.{action}", f"the database refused the {action}: {reason}") from e
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from ledger.store.sqlite import open_reader
 pytestmark = pytest.mark.fault
 
 APPEND_STEPS = [
-    "BEGIN DEFERRED",
     "BEGIN IMMEDIATE",
     "UPDATE head",
     "INSERT INTO entries",
@@ -224,7 +223,7 @@ def test_a_mark_that_cannot_be_written_stops_the_append_after(folder, faults, st
     with faults.armed():
         assert append_until_placed(log)[0] == BASE  # committed: that is true whatever the mark does
     size = BASE + len(LABELS)
-    faults.at = 1  # the lookup's BEGIN, then the mark
+    faults.at = 0  # the mark is tried again before anything else
     with faults.armed():
         for _ in range(2):
             with pytest.raises(StoreFailed) as fault:
