@@ -1,7 +1,7 @@
 """The one process of a server that writes: sequencer, publisher of checkpoints, and anchoring.
 
 Started by tallystick.serve as `python -m tallystick.sequencer_process FOLDER`, with one line of JSON on
-standard input: {"parent": pid, "passphrase": "…", "quiet": bool, "socket": path}. It answers one line
+standard input: {"parent": pid, "passphrase": hex, "quiet": bool, "socket": path}. It answers one line
 on standard output: "ready", or "failed: " and the reason. The passphrase comes by pipe because
 arguments and environments can be read by others.
 """
@@ -35,7 +35,7 @@ from keys.errors import Fault
 from keys.note import NoteSigner
 from keys.signers import load_signer
 from ledger.checkpoint import parse_body
-from ledger.errors import ReadOnly
+from ledger.errors import ReadOnly, StoreFailed
 from ledger.highwater import HighWater
 from ledger.log import Log
 from ledger.store.sqlite import SqliteStore, open_reader, open_writer
@@ -136,6 +136,14 @@ class Nudges:
             self._schedule.nudge()
 
 
+def publish(log: Log) -> None:
+    """Publish what is due. A database that refuses for a moment is asked again, and ends nobody."""
+    try:
+        log.publish_if_due()
+    except StoreFailed as fault:
+        logger.warning("the newest checkpoint is not published yet: %s", fault.detail)
+
+
 def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None:
     config = configuration.load(folder)
     log, store, high_water = open_log(config, passphrase)
@@ -146,7 +154,7 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
     nudges: Nudges | None = None
 
     def idle() -> None:
-        log.publish_if_due()
+        publish(log)
         if nudges is not None:
             nudges.count(log.head.events)
 
@@ -157,8 +165,7 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
         schedule = AnchorScheduler(rounds, min(TICK_INTERVAL_S, config.anchoring.interval_s))
         nudges = Nudges(schedule, config.anchoring.every_entries, log.head.events)
         schedule.start()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: server.stop())
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
     _answer("ready")
     try:
         server.serve()
@@ -173,6 +180,8 @@ def _answer(line: str) -> None:
 
 
 def main() -> NoReturn:
+    # Ctrl-C goes to the whole group. The parent hears it, lets its workers end, and then ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     hello = json.loads(sys.stdin.readline())
     level = logging.WARNING if hello["quiet"] else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -180,7 +189,7 @@ def main() -> NoReturn:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     end_with_parent(hello["parent"])
     try:
-        run(Path(sys.argv[1]), hello["parent"], hello["passphrase"].encode(), Path(hello["socket"]))
+        run(Path(sys.argv[1]), hello["parent"], bytes.fromhex(hello["passphrase"]), Path(hello["socket"]))
     except Fault as fault:
         _answer(f"failed: {fault.detail}")
         os._exit(1)

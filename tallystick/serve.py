@@ -72,6 +72,8 @@ class SequencerSupervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if process is not None and process.stdout is not None:
+            process.stdout.close()
 
     def _spawn(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -85,17 +87,17 @@ class SequencerSupervisor:
             raise ServeFailed("serve.pipe", "no pipe to the sequencer")
         hello = {
             "parent": os.getpid(),
-            "passphrase": self._passphrase.decode(),
+            "passphrase": self._passphrase.hex(),  # it may be any bytes
             "quiet": self._quiet,
             "socket": str(self._socket_path),
         }
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(json.dumps(hello) + "\n")
-            process.stdin.flush()
         answer = process.stdout.readline().strip()
         if answer != "ready":
             process.kill()
             process.wait()
+            process.stdout.close()
             reason = answer.removeprefix("failed: ") or f"it ended with code {process.returncode}"
             raise ServeFailed("serve.sequencer", reason)
         return process
@@ -115,8 +117,9 @@ class SequencerSupervisor:
                     self._process = self._spawn()
                     logger.info("the sequencer is back")
                     break
-                except ServeFailed as failed:
-                    logger.error("the sequencer did not start: %s", failed.detail)
+                except (ServeFailed, OSError) as failed:
+                    reason = failed.detail if isinstance(failed, ServeFailed) else failed.strerror
+                    logger.error("the sequencer did not start: %s", reason)
                     time.sleep(RESTART_PAUSE_S)
 
 
@@ -147,7 +150,12 @@ def serve(
         temporary = Path(tempfile.mkdtemp(prefix="tallystick-"))
         socket_path = temporary / SOCKET_NAME
     supervisor = SequencerSupervisor(folder, socket_path, passphrase, quiet)
-    supervisor.start()
+    try:
+        supervisor.start()
+    except ServeFailed:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     # The workers have no use for it, and an environment can be read by others.
     os.environ.pop(PASSPHRASE_VARIABLE, None)
     os.environ[FOLDER_VARIABLE] = str(folder)
@@ -169,6 +177,7 @@ def serve(
             blocking_threads=threads,
             respawn_failed_workers=True,
             respawn_interval=0.5,
+            workers_kill_timeout=int(STOP_TIMEOUT_S),  # nothing is lost: what was acknowledged is durable
             websockets=False,
             log_enabled=not quiet,
             log_level=LogLevels.error,  # its starts and stops are nothing that an operator can use

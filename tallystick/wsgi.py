@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from verifier.trust import load_trust, public_files
 
 def create() -> Flask:
     """The app for the ledger that the parent named in this process's environment."""
+    # Ctrl-C goes to the whole group. The parent hears it, and ends us by SIGTERM, once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     end_with_parent(int(os.environ[PARENT_VARIABLE]))
     config = configuration.load(Path(os.environ[FOLDER_VARIABLE]))
     reader = open_reader(config.database)
