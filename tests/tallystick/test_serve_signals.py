@@ -60,9 +60,11 @@ def test_a_passphrase_may_be_any_bytes(tmp_path: Path) -> None:
     )
     supervisor = SequencerSupervisor(tmp_path / "ledger", tmp_path / "s", passphrase, quiet=True)
     supervisor.start()
+    gate = SocketGate(tmp_path / "s")
     try:
-        assert SocketGate(tmp_path / "s").submit(Submission([], rollback=False)).error is None
+        assert gate.submit(Submission([], rollback=False)).error is None
     finally:
+        gate.close()
         supervisor.stop()
 
 
