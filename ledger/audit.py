@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from secrets import randbelow
 
 from keys.errors import Fault, NotYet
 from keys.note import NoteVerifier
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 FINDINGS_MAX = 10_000  # kept; more are only counted
+LOST_MAX = 1 << 20  # entries that are looked for one by one, whether they are there or not
+PROBES = 64  # at random: of a log that has lost one half, all of them miss once in 2**64 times
 
 Progress = Callable[[int, int], None]
 
@@ -54,7 +57,8 @@ class AuditReport:
     """What an audit saw."""
 
     checkpoint: Checkpoint | None  # the claim that was audited; None if there was none to be read
-    is_signed: bool  # a known key of the log signed that claim
+    size: int  # how many entries were audited: fewer than claimed where the claim is not to be believed
+    is_signed: bool  # a known key of the log signed that claim, and it was audited
     entries_checked: int  # entries that are in the tree where they should be, and well-formed
     statements_checked: int  # statements that have their entry's digest
     findings: tuple[Finding, ...]  # the first FINDINGS_MAX
@@ -256,6 +260,7 @@ class Audit:
         """Give the report."""
         return AuditReport(
             checkpoint=self.claim,
+            size=self.size,
             is_signed=self.root is not None,
             entries_checked=self._entries_checked,
             statements_checked=self._statements_checked,
@@ -283,6 +288,7 @@ class Audit:
                 self.older = pinned
         if self.claim is not None:
             self.size = self.claim.tree_size
+            self._require_rows()
             return
         # Nothing signed is known: what can be held against each other is still checked. The size of
         # such a checkpoint may be as false as its signature.
@@ -307,6 +313,23 @@ class Audit:
         except Fault:
             return None, False
 
+    def _require_rows(self) -> None:
+        """Give up the signed size where it speaks of far more entries than there are.
+
+        A log's key signs any size it likes, up to 2**63 - 1; to look for each of them would take for ever.
+        """
+        if self._is_stored(self.size):
+            return  # perhaps not all of it: then every gap will be named
+        size, self.size, self.root = self.size, self._count_entries(), None
+        detail = (
+            f"entries {self.size} to {size - 1} are signed for and not stored: none of {PROBES} looked for"
+        )
+        self.report(Finding(self.size, "entry.missing", detail, "refuted"))
+
+    def _is_stored(self, size: int) -> bool:
+        """Say whether it is worth while to look for each of so many entries."""
+        return size <= LOST_MAX or any(self._has_entry(randbelow(size)) for _ in range(PROBES))
+
     def _has_entry(self, position: int) -> bool:
         return read_rows(self._reader.read_entries, position, position + 1)[0] is not None
 
@@ -321,7 +344,8 @@ class Audit:
                 low = middle + 1
             else:
                 high = middle
-        return low
+        # Rows may have been placed just where this looks.
+        return low if self._is_stored(low) else LOST_MAX
 
     # The walk over the log, in one range or in many.
 
@@ -379,6 +403,16 @@ class Audit:
                 self.report(Finding(None, "checkpoint.inconsistent", detail, "refuted"))
         self.older = None
         self._add(outcome.findings[before:], outcome.findings_count - meeting.findings_count)
+
+    def resume(self, tree: CompactRange, state: WalkState, keys_seqs: Sequence[int]) -> None:
+        """Begin behind whole tiles that were audited before, all was well, and this is their tree.
+
+        It remains for the caller to compare tree() with the signed root, once all ranges are joined.
+        """
+        self.tiles_done, self.state = tree.size // TILE_WIDTH, state
+        self._tree = CompactRange(self.tiles_done, tree.hashes)
+        self._entries_checked = self._statements_checked = tree.size
+        self._keys_seqs = list(keys_seqs[:KEYS_SEQS_MAX])
 
     def tree(self) -> CompactRange | None:
         """Give the tree of all entries up to here, made of what was audited; None if not all is known."""

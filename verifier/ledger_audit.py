@@ -103,8 +103,10 @@ def audit(
     check_anchored_times(reader, anchored, report)
     times = AnchorTimes([anchor for _, anchor in anchored])
     _report_anchors(signatures, anchored, report)
-    _report_tail(reader, times, size, freshness, report, is_unpinned=signatures.unpinned_count > 0)
-    _report_doubts(reader, signatures, times, size, report)
+    _report_tail(
+        reader, times, min(size, walked.size), freshness, report, is_unpinned=signatures.unpinned_count > 0
+    )
+    _report_doubts(reader, signatures, times, min(size, walked.size), report)
     report.facts |= {
         "tree_size": size,
         "entries_checked": walked.entries_checked,

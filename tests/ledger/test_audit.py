@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,10 @@ from tt_ledger import ORIGIN, MemoryLedger, build_ledger, chain_entries, log_sig
 
 from keys.errors import NotYet
 from ledger import audit as auditing
+from ledger import checkpoint as checkpoints
 from ledger import entry as entries
 from ledger.audit import AuditReport, Finding, audit, audit_range
+from ledger.checkpoint import Checkpoint
 from ledger.entry import Entry
 from ledger.errors import StoreFailed
 from ledger.tiles import TilePath, render_path, width_at
@@ -660,7 +663,8 @@ def test_ranges_of_a_damaged_ledger_join_to_the_same_report(data: st.DataObject)
     )
     kept = data.draw(st.sampled_from((None, 100, 256, 700)))
     older = ledger.sign_at(kept) if kept and kept <= size else None
-    places = st.one_of(st.sampled_from((0, 255, 256, 257, 511, 512, 767, 768)), st.integers(0, size - 1))
+    edges = [place for place in (0, 255, 256, 257, 511, 512, 767, 768) if place < size]
+    places = st.one_of(st.sampled_from(edges), st.integers(0, size - 1))
     for kind, at in data.draw(st.lists(st.tuples(st.sampled_from(sorted(DAMAGES)), places), max_size=4)):
         if at < len(ledger.entries):
             DAMAGES[kind](ledger.entries, at)
@@ -689,3 +693,46 @@ def test_a_rewritten_ledger_in_ranges_is_told_as_in_one_go(monkeypatch: pytest.M
     report, again, _ = run_in_ranges(ledger, 1)
     assert report == whole
     assert 0 < again < 8
+
+
+@pytest.mark.parametrize("claimed", [(1 << 20) + 1, 1 << 40, 2**63 - 1])
+def test_a_signed_size_far_beyond_what_is_stored_is_refuted_at_once(claimed: int) -> None:
+    # A log's key signs any size. To look for each of 2**63 entries would keep the auditor for ever.
+    ledger = build_ledger(sample_statements(300))
+    ledger.checkpoint = checkpoints.sign(Checkpoint(ORIGIN, claimed, ledger.root), *ledger.signers)
+    started = time.process_time()
+    report = audit(ledger, ledger.verifiers, ORIGIN)
+    assert time.process_time() - started < 5
+    assert (report.size, report.is_signed) == (300, False)
+    (lost,) = [f for f in report.findings if f.code == "entry.missing"]
+    assert (lost.seq, lost.cause) == (300, "refuted")
+    # What is there was still held against itself: nothing else is blamed.
+    assert report.entries_checked == 300
+
+
+def test_rows_placed_where_an_auditor_looks_first_do_not_keep_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.audit.LOST_MAX", 400)
+    ledger = build_ledger(sample_statements(300))
+    ledger.checkpoint = checkpoints.sign(Checkpoint(ORIGIN, 2**62, ledger.root), *ledger.signers)
+    read = ledger.read_entries
+    looked_at = {2**n - 1 for n in range(63)} | {2**62 - 2**n for n in range(62)} | {2**62}
+
+    def read_entries(start: int, end: int) -> Sequence[bytes]:
+        return [ledger.entries[0]] if end == start + 1 and start in looked_at else read(start, end)
+
+    ledger.read_entries = read_entries  # type: ignore[method-assign]
+    report = audit(ledger, ledger.verifiers, ORIGIN)
+    assert report.size <= 400
+    assert "entry.missing" in {f.code for f in report.findings}
+
+
+def test_a_large_log_that_lost_its_end_is_still_searched_for_every_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ledger.audit.LOST_MAX", 100)
+    ledger = build_ledger(sample_statements(600))
+    ledger.entries[599] = b""
+    ledger.entries[50] = b""
+    report = audit(ledger, ledger.verifiers, ORIGIN)
+    assert (report.size, report.is_signed) == (600, True)
+    assert [f.seq for f in report.findings if f.code == "entry.missing"] == [50, 599]
