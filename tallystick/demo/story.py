@@ -31,6 +31,8 @@ ANCHOR_INTERVAL_S = 2  # a real ledger takes ten minutes; nobody wants to watch 
 ANCHOR_TIMEOUT_S = 30.0
 STEPS = 8
 INDENT = 5
+QUIET_ZONE = 4  # modules of white around a code, as ISO/IEC 18004 wants
+HALF_BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 
 
 def tell(folder: Path, port: int, *, stay: bool) -> int:
@@ -260,8 +262,9 @@ class Story:
         self._draw_code(link)
         took = time.monotonic() - self._started
         self.console.print(f"\n[bold green]Everything proved what it should.[/] It took {took:.0f} s.")
-        self.console.print(
-            f"Look around: [bold]{_short(stage.folder)}[/] holds the evidence, the ledger and every outbox."
+        folder = escape(_short(stage.folder))
+        self._indent(
+            f"Look around: [bold]{folder}[/] holds the evidence, the ledger and every outbox.", indent=0
         )
         if stay:
             self.console.print("The page is being served, to this machine only. [bold]Ctrl-C[/] ends it.")
@@ -275,9 +278,22 @@ class Story:
 
     def _draw_code(self, link: str) -> None:
         if self.console.is_terminal:
-            segno.make(link, micro=False, error="m").terminal(compact=True)
+            for line in code_lines(link):
+                # Black on white whatever the terminal's colours: many readers refuse an inverted code.
+                self.console.print(Text(" " * INDENT) + Text(line, "#000000 on #ffffff"), soft_wrap=True)
         else:
             self._indent("[dim](a QR code of that address is drawn here on a terminal)[/]")
+
+
+def code_lines(link: str) -> list[str]:
+    """A QR code in half blocks, dark modules in the foreground's colour, two rows a line."""
+    rows = [list(row) for row in segno.make(link, micro=False, error="m").matrix_iter(border=QUIET_ZONE)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    return [
+        "".join(HALF_BLOCKS[above, below] for above, below in zip(*pair, strict=True))
+        for pair in zip(rows[::2], rows[1::2], strict=True)
+    ]
 
 
 def _steps(events: list[dict[str, Any]]) -> str:

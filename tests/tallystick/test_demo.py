@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import segno
 
 from tallystick.demo.stage import DemoFailed, Stage
+from tallystick.demo.story import HALF_BLOCKS, code_lines
 
 pytestmark = pytest.mark.server
 
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.server
 def test_the_demo_proves_what_it_says(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tallystick", "demo", "--folder", str(tmp_path / "demo"), "--port", "0"],
-        env={**os.environ, "DEMO_SERVE": "0"},
+        env={**os.environ, "DEMO_SERVE": "0", "COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=False,
@@ -26,6 +28,10 @@ def test_the_demo_proves_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything proved what it should" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+    assert "panicked" not in done.stderr
+    lines = done.stdout.replace(str(tmp_path), "").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line != line.rstrip() for line in lines)
     assert (tmp_path / "demo" / "evidence.json").is_file()
 
 
@@ -39,3 +45,12 @@ def test_the_demo_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> 
 def test_a_command_that_ends_otherwise_than_it_should_fails_the_demo(tmp_path: Path) -> None:
     with Stage(tmp_path / "demo", 0) as stage, pytest.raises(DemoFailed, match="ended with"):
         stage.run("verify", "--trust", "nowhere", "nothing.json")
+
+
+def test_the_code_on_the_terminal_is_the_code_of_the_page() -> None:
+    link = "http://127.0.0.1:8080/01/09521141123454/21/379443915985"
+    halves = {block: modules for modules, block in HALF_BLOCKS.items()}
+    drawn = [[halves[char][half] for char in line] for line in code_lines(link) for half in (0, 1)]
+    wanted = [list(row) for row in segno.make(link, micro=False, error="m").matrix_iter(border=4)]
+    assert drawn[: len(wanted)] == wanted
+    assert not any(map(any, drawn[len(wanted) :]))
