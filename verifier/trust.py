@@ -17,7 +17,9 @@ from pathlib import Path
 
 from cryptography import x509
 
+from keys.errors import Fault
 from keys.note import NoteVerifier, parse_vkey
+from verifier.anchors import token_verifier
 from verifier.errors import TrustMalformed
 from verifier.policy import NO_QUORUM, Group, Policy, Witness, parse_policy, render_policy
 
@@ -67,7 +69,13 @@ def load_trust(directory: Path) -> Trust:
     genesis = None
     if (directory / GENESIS_NAME).is_file():
         genesis = parse_genesis(_read_bounded(directory / GENESIS_NAME, GENESIS_SIZE_MAX))
-    return Trust(policy, genesis, _load_roots(directory / ROOTS_NAME))
+    roots = _load_roots(directory / ROOTS_NAME)
+    try:
+        token_verifier(roots)
+    except Fault as fault:
+        # Whoever pinned a signer's certificate for its root learns it here, not from every verdict after.
+        raise TrustMalformed("trust.tsa", fault.detail) from fault
+    return Trust(policy, genesis, roots)
 
 
 def write_trust(

@@ -83,9 +83,9 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
         named: list[tuple[str, Report]] = []
         for file, raw in contents:
             if not _is_statement(raw):
-                named.append((str(file), _verify_one(raw, trust, epc, statements)))
+                named.append((_name(file), _verify_one(raw, trust, epc, statements)))
             elif sha256(raw).digest() not in claimed:
-                named.append((str(file), _lone_statement(file)))
+                named.append((_name(file), _lone_statement(file)))
         reports = [report for _, report in named]
         forks = find_forks(reports)
         codes = [report.exit_code for report in reports] + [EXIT_FORK] * bool(forks)
@@ -173,7 +173,7 @@ def _verify_one(raw: bytes, trust: Trust, epc: str | None, statements: dict[byte
 
 
 def _lone_statement(file: Path) -> Report:
-    report = ReportBuilder("statement", file.name)
+    report = ReportBuilder("statement", _name(Path(file.name)))
     report.add(
         Check(
             "statement",
@@ -184,6 +184,11 @@ def _lone_statement(file: Path) -> Report:
         )
     )
     return report.build()
+
+
+def _name(file: Path) -> str:
+    """A file's name is bytes and need not be text; neither JSON nor a terminal takes what is not."""
+    return str(file).encode("utf-8", "backslashreplace").decode()
 
 
 def _require_identifier(epc: str) -> None:

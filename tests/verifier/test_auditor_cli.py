@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.serialization import Encoding
 from tt_epcis import object_event
 from tt_evidence import OTHER_PACK, PACK, World, identity, make_world, store_in_sqlite
 
@@ -141,6 +143,38 @@ def test_a_file_that_is_something_else_exits_1_and_not_with_a_traceback(made: Be
     for data in (b"", b"\x89PNG\r\n\x1a\n", b"{}", b"c2sp.org/tlog-proof@v1\n"):
         result = run("verify", "--trust", made.trust, bench.file("x", data))
         assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_file_whose_name_is_not_text_is_read_and_named(
+    made: Bench, bench: Bench, options: tuple[str, ...]
+) -> None:
+    for data in ((made.folder / "evidence.json").read_bytes(), made.world.statements[6] or b""):
+        file = bench.file("\udcff\udc9b31m.json", data)
+        result = run("verify", *options, "--trust", made.trust, file)
+        assert result.exit_code in (0, 3), result.output
+        assert "udcff" in result.output
+
+
+def test_an_address_that_no_resolver_takes_is_not_a_traceback(made: Bench) -> None:
+    for host in ("[::1", "a" * 300 + ".example", "ledger.example:port"):
+        result = run("audit", "--trust", made.trust, "--url", f"http://{host}")
+        assert result.exit_code in (2, 3)
+        assert isinstance(result.exception, SystemExit)
+
+
+def test_a_certificate_that_is_no_root_is_a_fault_of_the_trust_directory(made: Bench, bench: Bench) -> None:
+    folder = bench.folder / "trust of a signer"
+    shutil.copytree(made.trust, folder)
+    pem = identity("tsa").certificate.public_bytes(Encoding.PEM)
+    (folder / "tsa" / "dev.pem").write_bytes(pem)
+    for arguments in (
+        ("verify", str(made.folder / "evidence.json")),
+        ("audit", "--database", str(made.folder / "ledger.db")),
+    ):
+        result = run(arguments[0], "--trust", str(folder), *arguments[1:])
+        assert result.exit_code == 2
+        assert "token.roots" in result.output or "trust.tsa" in result.output
 
 
 def test_another_product_in_hand_exits_1(made: Bench) -> None:
