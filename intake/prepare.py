@@ -68,7 +68,9 @@ def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: 
     if statement.typ == authority.EVENT_TYP:
         event = read_event(statement.payload, now=now)
         event_time = event.event_time
-        names = tuple((ordinal, index_key(name)) for ordinal, name in names_v1(statement.typ, event.value))
+        keys = ((ordinal, index_key(name)) for ordinal, name in names_v1(statement.typ, event.value))
+        # Two names can be made to share a key, and one row twice would fail for the whole transaction.
+        names = tuple(dict.fromkeys(keys))
     return Prepared(
         raw=raw,
         typ=statement.typ,

@@ -23,10 +23,10 @@ from intake.wire import (
     Submission,
     fault_message,
 )
-from keys.errors import Fault
+from keys.errors import Fault, NotYet
 from keys.registry import Registry
 from ledger import entry as entry_format
-from ledger.errors import HeadMoved, LedgerError, ReadOnly
+from ledger.errors import HeadMoved, LedgerError, ReadOnly, RecordDamaged
 from ledger.log import Appended, Log, Pending, Placed
 from ledger.store.protocol import Head
 
@@ -57,13 +57,18 @@ class Sequencer:
         """
         outcomes: list[Outcome] = []
         for group in _groups(submissions):
-            try:
-                outcomes.extend(self._process_group(group))
-            except LedgerError as fault:
-                outcomes.extend(Outcome(error=fault_message(fault)) for _ in group)
-            except Busy as fault:
-                outcomes.extend(Outcome(error=fault_message(fault)) for _ in group)
+            outcomes.extend(self._answer_group(group))
         return outcomes
+
+    def _answer_group(self, group: Sequence[Submission]) -> list[Outcome]:
+        try:
+            return self._process_group(group)
+        except RecordDamaged as fault:
+            if len(group) > 1:  # it stops whoever depends on that record, and none of their neighbours
+                return [outcome for one in group for outcome in self._answer_group([one])]
+            return [_error(fault)]
+        except Fault as fault:
+            return [_error(fault) for _ in group]
 
     def _process_group(self, group: Sequence[Submission]) -> list[Outcome]:
         if self._log.read_only_reason is not None:
@@ -138,6 +143,13 @@ class Sequencer:
         except Fault as fault:
             return fault_message(fault)
         return None
+
+
+def _error(fault: Fault) -> Outcome:
+    """Why nothing of a submission was appended. What is wrong in the ledger's records blames no sender."""
+    if not isinstance(fault, NotYet | ReadOnly):
+        fault = RecordDamaged("ledger.damaged", f"this ledger's own records cannot be used: {fault.detail}")
+    return Outcome(error=fault_message(fault))
 
 
 def follow(registry: Registry | None, log: Log) -> Registry:

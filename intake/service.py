@@ -17,8 +17,9 @@ from intake.gate import Gate
 from intake.prepare import Prepared, prepare
 from intake.sequencer import replay
 from intake.turns import Turns
-from keys.errors import Fault, Unverifiable
+from keys.errors import Fault, NotYet, Unverifiable
 from keys.registry import Registry
+from ledger.errors import RecordDamaged
 from traceability.errors import EventRejected
 
 Behaviour = Literal["rollback", "proceed"]
@@ -93,7 +94,7 @@ class Intake:
         Raises Busy, ReadOnly or ClockBehind, and then nothing has been acknowledged. A key statement
         must come alone, since what follows it may depend on it.
         """
-        registry = self._registry or self.registry()
+        registry = self._registry or self._require_registry()
         now = self._clock()
         judged: list[Prepared | tuple[Fault, ...]] = []
         for start in range(0, len(lines), TURN_COUNT):
@@ -122,19 +123,34 @@ class Intake:
     def _prepare(
         self, raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime
     ) -> Prepared | tuple[Fault, ...]:
+        judged = _judge(raw, registry, allowed_typs, now)
+        if isinstance(judged, Prepared) or not isinstance(judged[0], Unverifiable):
+            return judged
+        # Perhaps a key that was registered a moment ago, by another worker.
+        newer = self._require_registry()
+        return judged if newer.newest_seq == registry.newest_seq else _judge(raw, newer, allowed_typs, now)
+
+    def _require_registry(self) -> Registry:
+        """The registry, or a fault of the ledger's own: it must not be taken for one of the statement."""
         try:
-            try:
-                return prepare(raw, registry, allowed_typs, now)
-            except Unverifiable:
-                # Perhaps a key that was registered a moment ago, by another worker.
-                newer = self.registry()
-                if newer.newest_seq == registry.newest_seq:
-                    raise
-                return prepare(raw, newer, allowed_typs, now)
-        except EventRejected as rejected:
-            return tuple(rejected.faults)
+            return self.registry()
+        except NotYet:
+            raise
         except Fault as fault:
-            return (fault,)
+            raise RecordDamaged(
+                "ledger.damaged", f"this ledger's own records cannot be used: {fault.detail}"
+            ) from fault
+
+
+def _judge(
+    raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime
+) -> Prepared | tuple[Fault, ...]:
+    try:
+        return prepare(raw, registry, allowed_typs, now)
+    except EventRejected as rejected:
+        return tuple(rejected.faults)
+    except Fault as fault:
+        return (fault,)
 
 
 def _line_results(

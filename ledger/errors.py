@@ -8,6 +8,7 @@
 ├─ ClockBehind       our clock runs behind the head: nothing is recorded until it is right
 ├─ ReadOnly          this writer must not append (a restored backup, a second writer): it says why
 ├─ StoreFailed       the database did not do it, for sure
+│  └─ RecordDamaged  what stands there already cannot be read: its operator must look, its sender may wait
 └─ OutcomeUnknown    nobody can say yet whether the append happened: ask again, a duplicate is answered
 """
 
@@ -54,6 +55,10 @@ class ReadOnly(LedgerError, Refused):
 
 class StoreFailed(LedgerError, NotYet):
     """Nothing was written, and that is known."""
+
+
+class RecordDamaged(StoreFailed):
+    """An entry that this append depends on is not what was written. No word against who sent it."""
 
 
 class OutcomeUnknown(LedgerError, NotYet):

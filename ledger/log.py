@@ -27,7 +27,16 @@ from keys.note import NoteSigner, NoteVerifier
 from ledger import checkpoint as checkpoints
 from ledger.checkpoint import Checkpoint
 from ledger.entry import KINDS, ZERO_PREV, Entry, leaf_hash, parse, render
-from ledger.errors import ClockBehind, HeadMoved, NotInLog, OutcomeUnknown, ReadOnly, StoreFailed
+from ledger.errors import (
+    ClockBehind,
+    EntryMalformed,
+    HeadMoved,
+    NotInLog,
+    OutcomeUnknown,
+    ReadOnly,
+    RecordDamaged,
+    StoreFailed,
+)
 from ledger.highwater import HighWater, HighWaterDamaged, Mark
 from ledger.store.protocol import Head, LedgerWriter, Record
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileBuilder, TileWrite, root_at
@@ -248,12 +257,13 @@ class Log:
         batch = _Batch(head, recorded_at)
         first_at = [known.get(item.unique_key, -1) for item in items]
         placed = [batch.place(item) if seq < 0 else None for item, seq in zip(items, first_at, strict=True)]
+        # Before the commit: what fails after it would be told as failed, and stand in the ledger.
+        earlier = self._placed_before(sorted({seq for seq in first_at if seq >= 0}))
         if batch.records:
             head = self._commit(batch)
         elif head is None or not head.is_same_state(self.store.read_head()):
             self._take_up()
             raise _moved(head)
-        earlier = self._placed_before(sorted({seq for seq in first_at if seq >= 0}))
         by_seq = {place.seq: place for place in earlier}
         return Appended([place or by_seq[seq] for place, seq in zip(placed, first_at, strict=True)], head)
 
@@ -289,7 +299,10 @@ class Log:
             raise
         except Exception as e:
             if not self._did_happen(old, new, batch.records[-1]):
-                raise StoreFailed("ledger.append.lost", f"the commit failed, nothing was written: {e}") from e
+                said = str(e).partition("\n")[0]  # a driver's further lines are for programmers
+                raise StoreFailed(
+                    "ledger.append.lost", f"the commit failed, nothing was written: {said}"
+                ) from e
         if self._is_stale:
             self._head, self._builder, self._is_stale = new, builder, False
         self._raise_mark(new)
@@ -333,8 +346,13 @@ class Log:
             wanted = [seq for seq in seqs if start <= seq < end]
             held = self.store.read_entries(start, end)
             for seq in wanted:
-                entry = held[seq - start]
-                placed.append(Placed(seq, True, entry, parse(entry).statement))
+                try:
+                    entry = held[seq - start]
+                    placed.append(Placed(seq, True, entry, parse(entry).statement))
+                except (EntryMalformed, IndexError) as e:
+                    raise RecordDamaged(
+                        "ledger.damaged", f"entry {seq}, where this statement stands already, cannot be read"
+                    ) from e
         return placed
 
     # --- the head and what speaks against it -----------------------------------------------------
