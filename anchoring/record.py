@@ -61,7 +61,8 @@ class Verified:
     """What a record proves to somebody who pinned certain time-stamp roots."""
 
     checkpoint: Checkpoint
-    gen_time: datetime  # the checkpoint existed at this time: the earliest of the tokens that verified
+    gen_time: datetime  # the checkpoint existed at this time, by the token that bounds it earliest
+    latest: datetime  # and at this one for certain: with that token's accuracy
     authority: str  # who said so: the subject of the certificate, RFC 4514
     tokens: tuple[Token, ...]  # every token that verified, the earliest first
     unverified: tuple[tuple[str, str], ...]  # (authority, why) of tokens that lead to no pinned root
@@ -156,10 +157,11 @@ def verify_record(record: AnchorRecord, verifier: TokenVerifier) -> Verified:
         raise TokenUnverifiable(
             "anchor.timestamps", f"no token leads to a pinned root ({why})", "/timestamps"
         )
-    tokens.sort(key=lambda token: token.gen_time)
+    tokens.sort(key=lambda token: token.latest)
     return Verified(
         checkpoint=_read_checkpoint(record.checkpoint),
         gen_time=tokens[0].gen_time,
+        latest=tokens[0].latest,
         authority=tokens[0].authority,
         tokens=tuple(tokens),
         unverified=tuple(unverified),

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from asn1crypto import cms
 from asn1crypto import tsp as _tsp  # importing it teaches cms the attributes of RFC 3161 and 5816
@@ -29,6 +30,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 from rfc3161_client.base import HashAlgorithm
+from rfc3161_client.tsp import TimeStampTokenInfo
 
 from anchoring.der import sort_certificates
 from anchoring.errors import (
@@ -42,6 +44,7 @@ from anchoring.errors import (
 TOKEN_SIZE_MAX = 65_536  # real ones have 1 to 8 KiB, certificates included
 RESPONSE_SIZE_MAX = TOKEN_SIZE_MAX + 1_024
 CERTIFICATES_MAX = 8  # embedded in one token; a real chain has two or three
+ACCURACY_MAX_S = 366 * 24 * 3600
 DETAIL_MAX = 200  # characters of an authority's own words that we repeat
 SHA256_OID = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1")
 GRANTED = 0
@@ -68,6 +71,12 @@ class Token:
     gen_time: datetime  # aware, UTC
     policy: str  # OID of the policy it was issued under
     authority: str  # subject of the certificate that signed it, RFC 4514
+    accuracy: timedelta = timedelta(0)  # the authority's clock may be off by so much; 0 if it says nothing
+
+    @property
+    def latest(self) -> datetime:
+        """By when the message existed for certain: RFC 3161 bounds it by gen_time plus accuracy."""
+        return self.gen_time + self.accuracy
 
     @property
     def identity(self) -> tuple[bytes, int, datetime]:
@@ -209,6 +218,7 @@ def _read(response: TimeStampResponse) -> _Parts:
             gen_time=info.gen_time.astimezone(UTC),
             policy=info.policy.dotted_string,
             authority=meant[0].subject.rfc4514_string(),
+            accuracy=_accuracy_of(info),
         )
         return _Parts(
             token, info.message_imprint.hash_algorithm, info.nonce, meant[0], certificates, attributes
@@ -218,6 +228,15 @@ def _read(response: TimeStampResponse) -> _Parts:
     except Exception as error:
         # Three libraries read hostile bytes here, each with exceptions of its own kind and number.
         raise TokenMalformed("token.der", _shorten(f"not a time-stamp token: {error}")) from error
+
+
+def _accuracy_of(info: TimeStampTokenInfo) -> timedelta:
+    said: Any = info.accuracy  # None if the token holds none, whatever the library's types say
+    if said is None:
+        return timedelta(0)
+    # A whole part that is not written is zero. A year is absurd already, and longer ones overflow.
+    seconds = min(said.seconds or 0, ACCURACY_MAX_S)
+    return timedelta(seconds=seconds, milliseconds=said.millis or 0, microseconds=said.micros or 0)
 
 
 def _check_purpose(certificate: x509.Certificate) -> None:

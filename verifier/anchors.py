@@ -32,6 +32,7 @@ class Anchor:
     seq: int  # of the anchor entry itself
     checkpoint: Checkpoint  # what was time-stamped: the ledger's first tree_size entries
     gen_time: datetime  # the earliest time that a pinned authority gave
+    latest: datetime  # by when the entries existed for certain: with the accuracy that the authority claims
     authority: str  # subject of its certificate
     unverified: tuple[str, ...] = ()  # authorities whose tokens nobody here can check
 
@@ -70,6 +71,7 @@ def judge_anchor(entry: Entry, payload: bytes, verifier: TokenVerifier | None, o
         seq=entry.seq,
         checkpoint=checkpoint,
         gen_time=verified.gen_time,
+        latest=verified.latest,
         authority=verified.authority,
         unverified=tuple(name for name, _ in verified.unverified),
     )
@@ -87,8 +89,8 @@ class AnchorTimes:
             later = earliest[-1] if earliest else anchor
             earliest.append(anchor if anchor.gen_time <= later.gen_time else later)
         self._earliest = earliest[::-1]
-        by_time = sorted(anchors, key=lambda anchor: anchor.gen_time)
-        self._times = [anchor.gen_time for anchor in by_time]
+        by_time = sorted(anchors, key=lambda anchor: anchor.latest)
+        self._times = [anchor.latest for anchor in by_time]
         self._sizes_by_time = list(accumulate((anchor.size for anchor in by_time), max))
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tt_anchor import NOON, Clock, MisbehavingAuthority, Mode, identity
 
 from anchoring import rfc3161
-from anchoring.devtsa import TIME_STAMPING, Identity
+from anchoring.devtsa import TIME_STAMPING, Identity, read_query
 from anchoring.errors import AuthorityFailed, TokenMalformed, TokenRefuted, TokenUnverifiable
 from anchoring.rfc3161 import TokenVerifier
 from keys.errors import Fault
@@ -232,3 +232,26 @@ def test_roots_come_from_pem_files_with_one_or_more_certificates(tsa):
     assert TokenVerifier.from_pem(tsa.root_pem, other.root_pem).roots == (tsa.identity.root, other.root)
     with pytest.raises(TokenMalformed, match="not a PEM certificate"):
         TokenVerifier.from_pem(b"no certificate at all")
+
+
+def restamped(tsa, *, accuracy) -> bytes:
+    """A token that claims this accuracy; None claims none."""
+    fields = tsa.statement(read_query(rfc3161.build_query(MESSAGE).der))
+    fields = {name: value for name, value in fields.items() if name != "accuracy"}
+    if accuracy is not None:
+        fields["accuracy"] = accuracy
+    return tsa.sign(fields, with_certificate=True).dump()
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [({"seconds": 1}, 1.0), ({"seconds": 1, "millis": 500, "micros": 100}, 1.5001), (None, 0.0)],
+)
+def test_an_authoritys_accuracy_bounds_its_time_from_above(tsa, verifier, said, seconds) -> None:
+    token = verifier.verify_token(restamped(tsa, accuracy=said), MESSAGE)
+    assert (token.latest - token.gen_time).total_seconds() == seconds
+
+
+def test_an_absurd_accuracy_does_not_overflow(tsa, verifier) -> None:
+    token = verifier.verify_token(restamped(tsa, accuracy={"seconds": 2**60}), MESSAGE)
+    assert token.latest.year == token.gen_time.year + 1

@@ -350,8 +350,9 @@ def test_both_algorithms_are_verified() -> None:
     ("invalid_since", "verdict"),
     [
         (NOON + 3 * SECOND, Verdict.SUSPECT),  # before the first anchor
-        (NOON + 11 * SECOND, Verdict.VALID),  # after the anchor that covers acme's events, at 12:00:10
-        (NOON + 10 * SECOND, Verdict.SUSPECT),  # at that very second: not before
+        (NOON + 12 * SECOND, Verdict.VALID),  # after the anchor that covers acme's events, at 12:00:10 ± 1 s
+        (NOON + 11 * SECOND, Verdict.SUSPECT),  # at the end of that time: not before
+        (NOON + 10 * SECOND, Verdict.SUSPECT),
         (None, Verdict.SUSPECT),  # nobody knows since when
     ],
 )
