@@ -29,7 +29,7 @@ from ledger.store.postgres_connection import (
     require_server,
     translated,
 )
-from ledger.store.postgres_schema import SEGMENT_BITS
+from ledger.store.postgres_schema import PART_KEY_BITS, SEGMENT_BITS, key_head, key_rest
 from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
 from ledger.store.rules import (
     READ_SPAN_MAX,
@@ -54,12 +54,25 @@ _HEAD = (
 _FIRST_HEAD = (
     "INSERT INTO head (id, tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, events,"
     " published, published_at) VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING"
+    " RETURNING 1"
 )
 # `published` is left alone: another Log may have moved it since the expected head was read.
 _SWAP_HEAD = (
     "UPDATE head SET tree_size = %s, root_hash = %s, last_leaf_hash = %s, keys_seq = %s, recorded_at = %s,"
-    " checkpoint = %s, events = %s WHERE tree_size = %s AND root_hash = %s"
+    " checkpoint = %s, events = %s WHERE tree_size = %s AND root_hash = %s RETURNING 1"
 )
+# The swap and few records in one statement. Each part reads what the swap gave, so none comes before it.
+_IF_SWAPPED = "SELECT t.* FROM unnest({}) AS t WHERE EXISTS (SELECT FROM swapped)"
+_SWAP_AND_INSERT = (  # noqa: S608  # of constants only
+    "WITH swapped AS ({swap}),"
+    f" e AS (INSERT INTO entries {_IF_SWAPPED.format('%s::bigint[], %b::bytea[]')}),"
+    f" s AS (INSERT INTO statements {_IF_SWAPPED.format('%s::bigint[], %b::bytea[]')}),"
+    f" u AS (INSERT INTO unique_keys {_IF_SWAPPED.format('%b::bytea[], %s::bigint[]')}),"
+    f" n AS (INSERT INTO names {_IF_SWAPPED.format('%s::bigint[], %s::bigint[], %s::int[], %s::int[]')})"
+    " SELECT 1 FROM swapped"
+)
+_APPEND_FIRST = _SWAP_AND_INSERT.format(swap=_FIRST_HEAD)
+_APPEND_FEW = _SWAP_AND_INSERT.format(swap=_SWAP_HEAD)
 _TILE = "INSERT INTO tiles VALUES (%s, %s, %b)"
 _EDGE = (
     "INSERT INTO tile_edges VALUES (%s, %s, %b) ON CONFLICT (level)"
@@ -67,14 +80,15 @@ _EDGE = (
 )
 # Each segment is one probe of the index, which holds a name's places in log order.
 _FIND_NAME = (
-    "SELECT n.seq, n.ordinal FROM generate_series(%s::int, %s::int) AS probed(segment) CROSS JOIN LATERAL"
-    " (SELECT seq, ordinal FROM names WHERE segment = probed.segment AND key = %s::bigint"
-    " AND (seq, ordinal) {beyond} (%s::bigint, %s::bigint) AND seq < %s::bigint"
+    "SELECT n.seq, n.ordinal FROM generate_series(%s::bigint, %s::bigint) AS probed(segment)"
+    " CROSS JOIN LATERAL (SELECT seq, ordinal FROM names"
+    " WHERE part = (probed.segment << {shift} | %s::bigint)"
+    " AND rest = %s::int AND (seq, ordinal) {beyond} (%s::bigint, %s::bigint) AND seq < %s::bigint"
     " ORDER BY seq {order}, ordinal {order} LIMIT %s::int) AS n"
     " ORDER BY n.seq {order}, n.ordinal {order} LIMIT %s::int"
 )
-_FIND_UP = _FIND_NAME.format(beyond=">", order="ASC")
-_FIND_DOWN = _FIND_NAME.format(beyond="<", order="DESC")
+_FIND_UP = _FIND_NAME.format(shift=PART_KEY_BITS, beyond=">", order="ASC")
+_FIND_DOWN = _FIND_NAME.format(shift=PART_KEY_BITS, beyond="<", order="DESC")
 
 
 class PostgresReader:
@@ -148,7 +162,7 @@ class PostgresReader:
             size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
             for low, high in segment_spans(beyond[0], size, SEGMENT_BITS, descending=descending):
                 wanted = limit - len(found)
-                asked = (low, high, key, *beyond, size, wanted, wanted)
+                asked = (low, high, key_head(key), key_rest(key), *beyond, size, wanted, wanted)
                 found.extend((seq, ordinal) for seq, ordinal in connection.exec_driver_sql(query, asked))
                 if len(found) == limit:
                     break
@@ -252,27 +266,31 @@ def _write(
     new: Head,
     tiles: Sequence[TileWrite],
 ) -> None:
-    """Everything of an append but its end. A small one takes a single round trip."""
-    swap: psycopg.Cursor[Any] | None = None
-    try:
+    """Everything of an append but its end."""
+    few = len(records) < COPY_MIN
+    # In a pipeline BEGIN travels with it, so that a small append takes one round trip, and COMMIT another.
+    with connection.pipeline():
+        if few:
+            statement = _APPEND_FIRST if expected is None else _APPEND_FEW
+            swapped = connection.execute(statement, (*_swap_of(expected, new), *_columns_of(records)))
+        else:
+            statement = _FIRST_HEAD if expected is None else _SWAP_HEAD
+            swapped = connection.execute(statement, _swap_of(expected, new))
+    if swapped.rowcount != 1:
+        if expected is None:
+            raise HeadMoved("store.head", "the ledger has its genesis already")
+        raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
+    if not few:
+        _copy(connection, records)
+    if tiles:
         with connection.pipeline():
-            swap = _swap_head(connection, expected, new)
             for tile in tiles:
                 full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
                 connection.execute(_TILE if full else _EDGE, (tile.level, tile.index, tile.hashes))
-            if len(records) < COPY_MIN:
-                _insert(connection, records)
-    except psycopg.Error:
-        # What follows a swap that changed nothing fails by itself: the places are taken.
-        _require_swapped(swap, expected)
-        raise
-    _require_swapped(swap, expected)
-    if len(records) >= COPY_MIN:
-        _copy(connection, records)
 
 
-def _swap_head(connection: psycopg.Connection[Any], expected: Head | None, new: Head) -> psycopg.Cursor[Any]:
-    """Replace the head, if it is the expected one. Everything else of an append follows this."""
+def _swap_of(expected: Head | None, new: Head) -> tuple[object, ...]:
+    """The values that replace the head, if it is the expected one."""
     state = (
         new.tree_size,
         new.root_hash,
@@ -283,38 +301,16 @@ def _swap_head(connection: psycopg.Connection[Any], expected: Head | None, new: 
         new.events,
     )
     if expected is None:
-        return connection.execute(_FIRST_HEAD, (*state, new.published, text_of(new.published_at)))
-    return connection.execute(_SWAP_HEAD, (*state, expected.tree_size, expected.root_hash))
+        return (*state, new.published, text_of(new.published_at))
+    return (*state, expected.tree_size, expected.root_hash)
 
 
-def _require_swapped(swap: psycopg.Cursor[Any] | None, expected: Head | None) -> None:
-    if swap is None or swap.rowcount != 0:
-        return
-    if expected is None:
-        raise HeadMoved("store.head", "the ledger has its genesis already")
-    raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
-
-
-def _insert(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
-    """Few records: statements that the server has planned already, all on their way at once."""
+def _columns_of(records: Sequence[Record]) -> tuple[list[Any], ...]:
+    """The records as columns, for unnest()."""
     seqs = [r.seq for r in records]
-    unnest = "INSERT INTO {} SELECT * FROM unnest({})"
-    connection.execute(
-        unnest.format("entries", "%s::bigint[], %b::bytea[]"), (seqs, [r.entry for r in records])
-    )
-    connection.execute(
-        unnest.format("statements", "%s::bigint[], %b::bytea[]"), (seqs, [r.statement for r in records])
-    )
-    connection.execute(
-        unnest.format("unique_keys", "%b::bytea[], %s::bigint[]"), ([unique_key(r) for r in records], seqs)
-    )
-    places = rows.places_of(records)
-    if places:
-        segments, keys, at, ordinals = (list(column) for column in zip(*places, strict=True))
-        connection.execute(
-            unnest.format("names", "%s::int[], %s::int[], %s::bigint[], %s::bigint[]"),
-            (segments, ordinals, keys, at),
-        )
+    entry_column, body_column = [r.entry for r in records], [r.statement for r in records]
+    keys = [unique_key(r) for r in records]
+    return (seqs, entry_column, seqs, body_column, keys, seqs, *rows.name_columns(records))
 
 
 def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
@@ -323,12 +319,12 @@ def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> Non
         ("entries", rows.entry_rows(records)),
         ("statements", rows.statement_rows(records)),
         ("unique_keys", rows.unique_rows(records)),
+        ("names", rows.name_rows(records)),
     ]
-    places = rows.places_of(records)
-    if places:
-        tables.append(("names", rows.name_rows(places)))
     with connection.cursor() as cursor:
         for table, data in tables:
+            if not data:
+                continue
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(data)
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from struct import Struct
 
-from ledger.store.postgres_schema import SEGMENT_BITS
+from ledger.store.postgres_schema import (
+    KEY_HEAD_MASK,
+    PART_KEY_BITS,
+    REST_BITS,
+    REST_MASK,
+    SEGMENT_BITS,
+    key_head,
+    key_rest,
+)
 from ledger.store.protocol import Record
 from ledger.store.rules import unique_key
 
@@ -19,7 +27,7 @@ _END = b"\xff\xff"
 _SEQ_AND_BYTES = Struct(">hiqi")  # 2 fields: a bigint, then bytes that follow
 _BYTES = Struct(">hi")  # 2 fields: bytes that follow, then _SEQ
 _SEQ = Struct(">iq")
-_NAME = Struct(">hiiiiiqiq")  # 4 fields: int, int, bigint, bigint
+_NAME = Struct(">hiqiqiiii")  # 4 fields: bigint, bigint, int, int
 
 
 def entry_rows(records: Sequence[Record]) -> bytes:
@@ -40,17 +48,38 @@ def unique_rows(records: Sequence[Record]) -> bytes:
     return _file(_BYTES.pack(2, len(key)) + key + _SEQ.pack(8, seq) for key, seq in pairs)
 
 
-def name_rows(places: Iterable[tuple[int, int, int, int]]) -> bytes:
-    """(segment, ordinal, key, seq) of each place."""
+def name_rows(records: Sequence[Record]) -> bytes:
+    """(part, seq, ordinal, rest) of every name, each place once, in the order of the index."""
     pack = _NAME.pack
-    return _file(pack(4, 4, segment, 4, ordinal, 8, key, 8, seq) for segment, key, seq, ordinal in places)
+    # Packed, they sort as their numbers do: none is negative, and each field has one length. Two names that
+    # collide in all 64 bits are one place, or whoever finds such a pair could stop an append with it.
+    rows = {
+        pack(  # not by key_head() and key_rest(): here two calls a name would be felt
+            4,
+            8,
+            record.seq >> SEGMENT_BITS << PART_KEY_BITS | key >> REST_BITS & KEY_HEAD_MASK,
+            8,
+            record.seq,
+            4,
+            ordinal,
+            4,
+            key & REST_MASK,
+        )
+        for record in records
+        for ordinal, key in record.names
+    }
+    return _file(sorted(rows)) if rows else b""
 
 
-def places_of(records: Sequence[Record]) -> list[tuple[int, int, int, int]]:
-    """(segment, key, seq, ordinal) of every name of the records, in the order of the index."""
-    places = [(r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names]
-    places.sort()
-    return places
+def name_columns(records: Sequence[Record]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """The same as four columns."""
+    rows = {
+        (record.seq >> SEGMENT_BITS << PART_KEY_BITS | key_head(key), record.seq, ordinal, key_rest(key))
+        for record in records
+        for ordinal, key in record.names
+    }
+    parts, seqs, ordinals, rests = zip(*sorted(rows), strict=True) if rows else ((), (), (), ())
+    return list(parts), list(seqs), list(ordinals), list(rests)
 
 
 def _file(rows: Iterable[bytes]) -> bytes:

@@ -143,12 +143,12 @@ def upgrade() -> None:
     if is_postgres:
         op.create_table(
             "names",
-            sa.Column("segment", sa.Integer, nullable=False),
-            sa.Column("ordinal", sa.Integer, nullable=False),
-            sa.Column("key", sa.BigInteger, nullable=False),
+            sa.Column("part", sa.BigInteger, nullable=False),
             sa.Column("seq", sa.BigInteger, nullable=False),
-            sa.PrimaryKeyConstraint("segment", "key", "seq", "ordinal", name="names_pkey"),
+            sa.Column("ordinal", sa.Integer, nullable=False),
+            sa.Column("rest", sa.Integer, nullable=False),
         )
+        op.create_index("names_by_part", "names", ["part", "seq"])
     else:
         op.create_table(
             "names",
