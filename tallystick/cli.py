@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+
 import click
 
 from tallystick.commands import auditor, operator, partner
 from tallystick.commands.demo import demo
 
-INTERRUPTED = 130
+UNDECIDED, INTERRUPTED = 3, 130
 SHORT_HELP_LENGTH = 120
 
 SECTIONS: list[tuple[str, list[click.Command]]] = [
@@ -46,7 +50,11 @@ for _, _commands in SECTIONS:
 
 
 def main() -> None:
-    """Run, and end an interrupted command as scripts expect: click alone would make it a plain 1."""
+    """Run, and end as scripts expect.
+
+    Left to itself, an interrupt, a closed pipe or a mistake of ours would end with 1, and 1 says that
+    tampering was proved.
+    """
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:
@@ -55,4 +63,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nInterrupted.", err=True)
         code = INTERRUPTED
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = UNDECIDED
+    except Exception:
+        traceback.print_exc()
+        click.echo("tallystick: this is a mistake of ours; nothing is decided. Please report it.", err=True)
+        code = UNDECIDED
     raise SystemExit(code)

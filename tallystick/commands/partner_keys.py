@@ -147,8 +147,10 @@ def request(
     raw = possession_statement(key, origin=ledger, party=party, purpose="rotate" if rotate else "register")
     out.write(raw + b"\n")
     out.flush()
-    follow = "tallystick rotate" if rotate else "the registrar, who runs: tallystick register"
-    remark(f"Proof that you hold key {key.public.kid}, as {party} on {ledger}. It goes to {follow} REQUEST")
+    follow = (
+        "Next: tallystick rotate" if rotate else "It goes to the registrar, who runs: tallystick register"
+    )
+    remark(f"Proof that you hold key {key.public.kid}, as {party} on {ledger}. {follow} REQUEST")
 
 
 @click.command("register")
