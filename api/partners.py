@@ -16,7 +16,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import headers
-from api.errors import LineFault, RequestMalformed, StatementsRefused
+from api.errors import LineFault, RecordDamaged, RequestMalformed, StatementsRefused
 from api.metrics import Metrics
 from api.problems import CREATED, FAULTS_SHOWN_MAX, OK, line_faults
 from api.reading import Reading, stored
@@ -36,6 +36,7 @@ from intake.service import Behaviour, LineResult, Outcome, event_typs, key_typs
 from keys import base64url
 from keys.envelope import STATEMENT_SIZE_MAX
 from ledger.checkpoint import parse_unverified
+from ledger.errors import NotInLog
 
 BEHAVIOUR_HEADER = "GS1-Capture-Error-Behaviour"
 JSON = "application/json"
@@ -110,7 +111,12 @@ def _receipts(services: Services, outcome: Outcome) -> dict[int, bytes]:
     seqs = [result.seq for result in outcome.results if result.seq is not None]
     if not seqs:
         return {}
-    return ReceiptWriter(services.reader, outcome.checkpoint, outcome.tree_size).write(seqs)
+    try:
+        with stored():
+            return ReceiptWriter(services.reader, outcome.checkpoint, outcome.tree_size).write(seqs)
+    except NotInLog as fault:
+        # They are: the ledger has just said so. What is wrong with them is nothing that was sent.
+        raise RecordDamaged("record.damaged", f"the stored record does not hold: {fault.detail}") from fault
 
 
 def _results(outcome: Outcome, receipts: dict[int, bytes]) -> Response:
