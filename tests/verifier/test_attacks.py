@@ -361,3 +361,11 @@ def test_whatever_partners_say_about_boxes_the_evidence_of_an_honest_ledger_stan
     world.anchor()
     report = evidence.verify(world.bundle(PACK_NAME), world.trust())
     assert report.verdict is Verdict.VALID, (moves, codes(report))
+
+
+def test_a_checkpoint_over_more_entries_than_there_can_be_does_not_keep_the_auditor() -> None:
+    world = make_world()
+    world.checkpoint = checkpoints.sign(Checkpoint(world.origin, 2**62, world.root), *world.signers)
+    report = audit(world, world.trust())
+    assert report.verdict is Verdict.INVALID
+    assert "entry.missing" in codes(report)
