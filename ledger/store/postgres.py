@@ -62,13 +62,16 @@ _SWAP_HEAD = (
     " checkpoint = %s, events = %s WHERE tree_size = %s AND root_hash = %s RETURNING 1"
 )
 # The swap and few records in one statement. Each part reads what the swap gave, so none comes before it.
-_IF_SWAPPED = "SELECT t.* FROM unnest({}) AS t WHERE EXISTS (SELECT FROM swapped)"
-_SWAP_AND_INSERT = (  # noqa: S608  # of constants only
+_SWAP_AND_INSERT = (
     "WITH swapped AS ({swap}),"
-    f" e AS (INSERT INTO entries {_IF_SWAPPED.format('%s::bigint[], %b::bytea[]')}),"
-    f" s AS (INSERT INTO statements {_IF_SWAPPED.format('%s::bigint[], %b::bytea[]')}),"
-    f" u AS (INSERT INTO unique_keys {_IF_SWAPPED.format('%b::bytea[], %s::bigint[]')}),"
-    f" n AS (INSERT INTO names {_IF_SWAPPED.format('%s::bigint[], %s::bigint[], %s::int[], %s::int[]')})"
+    " e AS (INSERT INTO entries SELECT t.* FROM unnest(%s::bigint[], %b::bytea[]) AS t"
+    " WHERE EXISTS (SELECT FROM swapped)),"
+    " s AS (INSERT INTO statements SELECT t.* FROM unnest(%s::bigint[], %b::bytea[]) AS t"
+    " WHERE EXISTS (SELECT FROM swapped)),"
+    " u AS (INSERT INTO unique_keys SELECT t.* FROM unnest(%b::bytea[], %s::bigint[]) AS t"
+    " WHERE EXISTS (SELECT FROM swapped)),"
+    " n AS (INSERT INTO names SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS t"
+    " WHERE EXISTS (SELECT FROM swapped))"
     " SELECT 1 FROM swapped"
 )
 _APPEND_FIRST = _SWAP_AND_INSERT.format(swap=_FIRST_HEAD)

@@ -279,7 +279,11 @@ class SqliteStore(SqliteReader):
         run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
         run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
         run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
-        names = [(r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in r.names]
+        # Each once: two names of one event that collide are one place. Whoever finds such a pair must not
+        # be able to stop an append with it.
+        names = [
+            (r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in set(r.names)
+        ]
         if names:
             run("INSERT INTO names VALUES (?, ?, ?, ?)", names)
         for tile in tiles:

@@ -265,6 +265,19 @@ def test_places_of_a_name_come_in_log_order_from_anywhere(large, key, after, lim
     assert large.find_name(key, after=after, limit=limit, descending=descending) == places[:limit]
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_names_that_collide_are_one_place_and_stop_nobody(folder, count):
+    log = folder.log()
+    log.create(tt_store.GENESIS)
+    items = pending(*range(count), names=[(0, HOT), (0, HOT), (1, HOT), (0, HOT + 2**40)])
+    log.append(items, expected=log.head)
+    expected = [(seq, ordinal) for seq in range(1, count + 1) for ordinal in (0, 1)]
+    assert log.store.find_name(HOT, limit=100) == expected
+    assert log.store.find_name(HOT + 2**40, limit=100) == expected[::2]
+    for near in (HOT + 1, HOT + 2**24, HOT + 2**63 - 8, HOT - 2**63):
+        assert log.store.find_name(near, limit=100) == []
+
+
 @pytest.mark.parametrize("limit", [0, -1, NAME_LIMIT_MAX + 1])
 def test_a_name_is_not_searched_without_a_bound(large, limit):
     with pytest.raises(ValueError, match="limit"):
