@@ -33,6 +33,10 @@ ANCHORS_MAX = 2_000  # each costs a millisecond of certificate checks
 DEPTH_MAX = 6  # bundle, list, item, entry or path: five levels, and one to spare
 CHECKPOINT_SIZE_MAX = 64 * 1024
 SUBJECT_LENGTH_MAX = 512
+# Each entry brings three objects and lists, each consistency proof two; text may hold such characters too.
+OPENINGS_MAX = 5 * ENTRIES_MAX + 2 * CHECKPOINT_SIZE_MAX
+# Nothing has more parts than two paths of 64 hashes and some members for each entry.
+COMMAS_MAX = 2 * (64 + 16) * ENTRIES_MAX
 
 _MEMBERS = ("checkpoint", "consistency", "digest", "entries", "format", "origin", "subject")
 _DIGEST_OPENING = b'"digest":"'
@@ -104,6 +108,9 @@ def parse(data: bytes) -> Bundle:
     if len(data) > BUNDLE_SIZE_MAX:
         raise BundleMalformed("bundle.size", f"the file has {len(data)} bytes; {BUNDLE_SIZE_MAX} are allowed")
     digest = _require_digest(data)
+    # A reader makes of each "[]" or "1," many times its bytes: 64 MiB of them would take gigabytes.
+    if data.count(b"[") + data.count(b"{") > OPENINGS_MAX or data.count(b",") > COMMAS_MAX:
+        raise BundleMalformed("bundle.size", "the file has more parts than an evidence bundle can have")
     try:
         value = strict_json.loads(data, size_max=BUNDLE_SIZE_MAX, depth_max=DEPTH_MAX)
     except Fault as fault:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
+import tracemalloc
+from base64 import b64encode
 from hashlib import sha256
 
 import pytest
@@ -261,3 +263,18 @@ def test_what_is_read_is_what_was_written(bundle: bytes) -> None:
     parsed = read(bundle)
     assert [item.seq for item in parsed.items] == sorted(item.seq for item in parsed.items)
     assert {proof.size for proof in parsed.consistency} == {10, 16, 18}
+
+
+@pytest.mark.parametrize("fill", [b"[],", b"{},", b"[ ],", b"1,"])
+def test_a_file_of_nothing_but_small_parts_is_refused_before_it_is_read(world: World, fill: bytes) -> None:
+    # Unread, for a reader makes gigabytes of 64 MiB of these.
+    parts = fill * (bundles.COMMAS_MAX + 1 if fill == b"1," else bundles.OPENINGS_MAX + 1)
+    opening, rest = b'{"checkpoint":"x","consistency":[],', b'"entries":[' + parts + b"0]}"
+    digest = b64encode(sha256(opening + rest).digest())
+    tracemalloc.start()
+    report = evidence.verify(opening + b'"digest":"' + digest + b'",' + rest, world.trust())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.verdict is Verdict.INVALID
+    assert [check.code for check in report.checks] == ["bundle.size"]
+    assert peak < 4 * len(rest) + 100_000
