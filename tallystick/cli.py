@@ -67,6 +67,12 @@ def main() -> None:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = UNDECIDED
+    except (
+        OSError
+    ) as error:  # a folder that is not there, a full disk: nothing that a backtrace would explain
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"tallystick: {where}{error.strerror or error} [file]", err=True)
+        code = UNDECIDED
     except Exception:
         traceback.print_exc()
         click.echo("tallystick: this is a mistake of ours; nothing is decided. Please report it.", err=True)

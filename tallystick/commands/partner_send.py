@@ -323,7 +323,9 @@ def _waiting(outbox: Outbox) -> int:
 
 
 def _queued_line(new: int, known: int, outbox: Outbox) -> str:
-    if not new and known:
+    if not new and not known:
+        return "No event was handed in."
+    if not new:
         return f"{plural(known, 'event')} in {outbox.path} before; nothing was signed again"
     before = f" ({known:,} more were there before)" if known else ""
     return f"{plural(new, 'event')} kept in {outbox.path}{before}"

@@ -18,6 +18,11 @@ from tallystick import cli
         (click.Abort(), 130, "Interrupted"),
         (click.UsageError("no such thing"), 2, "no such thing"),
         (RuntimeError("a bug"), 3, "a mistake of ours"),
+        (
+            PermissionError(13, "Permission denied", "ledger"),
+            3,
+            "tallystick: ledger: Permission denied [file]\n",
+        ),
     ],
 )
 def test_no_accident_ends_like_proved_tampering(
