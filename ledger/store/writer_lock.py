@@ -16,6 +16,8 @@ from typing import IO
 
 from ledger.errors import ReadOnly
 
+FILE_MODE = 0o600
+
 # A process may hold one lock file once: the lock is the process's, and closing any second descriptor
 # of the file would end it. So it is counted: (process, open file, writers in this process).
 _locks: dict[Path, tuple[int, IO[str], int]] = {}
@@ -50,7 +52,9 @@ def hold_writer_lock(file: Path) -> Callable[[], None]:
 
 def _lock(path: Path) -> IO[str]:
     try:
-        handle = path.open("a+", encoding="ascii")
+        # For this user alone: whoever may open it may hold it.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        handle = os.fdopen(descriptor, "a+", encoding="ascii")
     except OSError as e:
         raise ReadOnly(
             "ledger.writer.lock", f"the writer's lock {path} cannot be opened: {e.strerror}"

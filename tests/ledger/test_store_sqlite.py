@@ -267,6 +267,7 @@ def test_a_closed_ledger_is_one_file_that_can_be_copied_and_read(filled, tmp_pat
         "ledger.db",
         "ledger.db.writer-lock",
     ]
+    assert all(file.stat().st_mode & 0o077 == 0 for file in filled.path.glob("ledger.db*"))
     copy = tmp_path / "copy.db"
     copy.write_bytes(filled.database.read_bytes())
     reader = open_reader(copy)
