@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from contextlib import suppress
 
 import pytest
+from sqlalchemy import Engine, create_engine
 from tt_anchor import OPERATOR, ORIGIN, Fault, LocalAuthority, MisbehavingAuthority, PowerCut, identity
-from tt_store import GENESIS, LedgerFolder, add, assert_sound
+from tt_store import GENESIS, SIGNER, LedgerFolder, add, assert_sound
 
 from anchoring import record, schema
+from anchoring.errors import RoundsFailed
 from anchoring.rounds import Outcome, Policy, Rounds, RoundsReader
 from keys import envelope
 from ledger import checkpoint as checkpoints
+from ledger import entry as entries
 from ledger import merkle
+from ledger.audit import audit
 from ledger.log import Pending
 from ledger.store.sqlite import open_reader
+
+TICKS_MAX = 12
 
 
 class Site:
@@ -33,10 +40,11 @@ class Site:
         self.authority = LocalAuthority("tsa", MisbehavingAuthority(folder.clock, identity()))
         self.submitted = 0
         self.fault: Fault | None = None
+        self.engines: list[Engine] = []
 
-    def rounds(self) -> Rounds:
+    def rounds(self, engine: Engine | None = None) -> Rounds:
         return Rounds(
-            self.store.engine,
+            engine or self.store.engine,
             [self.authority],
             self.submit,
             lambda: self.store.read_head().published,
@@ -64,7 +72,10 @@ class Site:
 @pytest.fixture
 def site(tmp_path):
     folder = LedgerFolder(tmp_path)
-    yield Site(folder)
+    made = Site(folder)
+    yield made
+    for engine in made.engines:
+        engine.dispose()
     folder.close()
 
 
@@ -111,3 +122,54 @@ def test_readers_of_the_file_see_the_anchors(site, tmp_path):
     assert anchors.find_anchor_covering(5) == 6
     assert anchors.status().anchored_size == 6
     reader.close()
+
+
+def faulty(site: Site, number: int, fault: Fault | None) -> tuple[Rounds, list[str]]:
+    """A process whose round goes wrong at commit `number`, over the real ledger; and its commits so far."""
+    engine = create_engine(site.store.engine.url)
+    site.engines.append(engine)
+    do_commit, done, failure = engine.dialect.do_commit, [], sqlite3.OperationalError("disk I/O error")
+
+    def commit(connection) -> None:
+        if done and done[-1] == "power cut":
+            raise PowerCut
+        planned = fault if len(done) == number else None
+        done.append("power cut" if planned in (Fault.CUT_BEFORE, Fault.CUT_AFTER) else "commit")
+        if planned not in (Fault.CUT_BEFORE, Fault.LOST):
+            do_commit(connection)
+        if done[-1] == "power cut":
+            raise PowerCut
+        if planned is not None:
+            raise failure
+
+    engine.dialect.do_commit = commit
+    return site.rounds(engine), done
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+def test_after_a_fault_at_each_step_of_a_round_the_ledger_passes_its_audit(site, fault):
+    rounds, steps = faulty(site, -1, None)
+    assert rounds.tick() is Outcome.FINISHED
+    assert len(steps) >= 8
+    for number in range(len(steps)):
+        add(site.log, *(f"{number}.{i}" for i in range(3)))
+        site.log.publish_if_due()
+        site.folder.clock.advance(125)
+        with suppress(PowerCut, RoundsFailed):
+            faulty(site, number, fault)[0].tick()
+        assert_audited(site)
+        for _ in range(TICKS_MAX):
+            status = site.rounds().status()
+            if not status.pending and status.anchored_size == 6 + 4 * number + 4:
+                break
+            site.folder.clock.advance(125)
+            site.rounds().tick()
+        assert_audited(site)
+    kinds = [entries.parse(raw).kind for raw in site.store.read_entries(0, site.log.head.tree_size)]
+    assert kinds.count("anchor") == 1 + len(steps)
+
+
+def assert_audited(site: Site) -> None:
+    assert_sound(site.store)
+    assert audit(site.store, [SIGNER.verifier], ORIGIN).findings == ()
