@@ -40,13 +40,19 @@ def emitters(count: int, seed: int) -> list[Emitter]:
     ]
 
 
-def events(emitter: Emitter, count: int, seed: int) -> Iterator[bytes]:
-    """Object events of about 600 bytes that name five packs each; serials are random, times rise."""
+def events(emitter: Emitter, count: int, seed: int, epcs: int = EPCS_PER_EVENT) -> Iterator[bytes]:
+    """Object events of a line: five packs shipped (about 600 bytes), or as many as asked commissioned.
+
+    Serials of shipped packs are random, the worst case for an index; commissioned ones follow each other,
+    as a line prints them. Times rise.
+    """
     source = random.Random(f"{seed}/{emitter.party}")
     start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=source.randrange(86_400))
     for i in range(count):
         when = (start + timedelta(milliseconds=250 * i)).isoformat(timespec="milliseconds")
-        serials = [source.randrange(10**11) for _ in range(EPCS_PER_EVENT)]
+        first = source.randrange(10**11)
+        born = epcs != EPCS_PER_EVENT
+        serials = range(first, first + epcs) if born else [source.randrange(10**11) for _ in range(epcs)]
         yield orjson.dumps(
             {
                 "@context": ["https://ref.gs1.org/standards/epcis/epcis-context.jsonld"],
@@ -56,18 +62,20 @@ def events(emitter: Emitter, count: int, seed: int) -> Iterator[bytes]:
                 "epcList": [
                     f"urn:epc:id:sgtin:{emitter.company_prefix}.011111.{serial}" for serial in serials
                 ],
-                "action": "OBSERVE",
-                "bizStep": "shipping",
-                "disposition": "in_transit",
+                "action": "ADD" if born else "OBSERVE",
+                "bizStep": "commissioning" if born else "shipping",
+                "disposition": "active" if born else "in_transit",
                 "readPoint": {"id": f"urn:epc:id:sgln:{emitter.company_prefix}.00001.0"},
             }
         )
 
 
-def statements(lines: Sequence[Emitter], count: int, origin: str, seed: int) -> list[bytes]:
+def statements(
+    lines: Sequence[Emitter], count: int, origin: str, seed: int, epcs: int = EPCS_PER_EVENT
+) -> list[bytes]:
     """count signed events, the emitters in turn."""
     each = -(-count // len(lines))
-    streams = [events(emitter, each, seed) for emitter in lines]
+    streams = [events(emitter, each, seed, epcs) for emitter in lines]
     signed: list[bytes] = []
     while len(signed) < count:
         for emitter, stream in zip(lines, streams, strict=True):
