@@ -93,7 +93,12 @@ class SequencerSupervisor:
         }
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(json.dumps(hello) + "\n")
+        # One that hangs while it starts is ended: its silence would hold up whoever waits for its answer.
+        limit = threading.Timer(START_TIMEOUT_S, process.kill)
+        limit.daemon = True
+        limit.start()
         answer = process.stdout.readline().strip()
+        limit.cancel()
         if answer != "ready":
             process.kill()
             process.wait()

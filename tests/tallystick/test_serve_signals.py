@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,9 @@ from intake.wire import Submission
 from ledger.errors import StoreFailed
 from ledger.log import Log
 from tallystick import founding
+from tallystick import serve as serving
 from tallystick.sequencer_process import publish
-from tallystick.serve import SequencerSupervisor
+from tallystick.serve import SequencerSupervisor, ServeFailed
 
 ENDS_WITHIN_S = 8  # less than the time after which workers that will not end are killed
 
@@ -66,6 +68,20 @@ def test_a_passphrase_may_be_any_bytes(tmp_path: Path) -> None:
     finally:
         gate.close()
         supervisor.stop()
+
+
+def test_a_sequencer_that_hangs_while_it_starts_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 30\n")
+    silent.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    monkeypatch.setattr(serving, "START_TIMEOUT_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(ServeFailed, match="-9"):
+        SequencerSupervisor(tmp_path, tmp_path / "s", b"", quiet=True).start()
+    assert time.monotonic() - began < 10
 
 
 def test_a_database_that_refuses_to_publish_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
