@@ -2,6 +2,8 @@
 
     origin = "ledger.example/demo"
     base_url = "http://127.0.0.1:8080"
+    database = "ledger.db"                            # or "postgresql+psycopg://…", or "env:NAME"
+    replica = "postgresql+psycopg://…"                # asked first by what only reads
 
     [keys]
     log = "file:keys/log.pem"
@@ -17,18 +19,24 @@
     roots = "trust/tsa/example.pem"
 
 Paths are relative to the folder of the file. Unknown members are refused: a misspelt safety setting
-must not become a default in silence.
+must not become a default in silence. A database's URL may hold a password; no message repeats it.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keys.errors import Malformed
+from sqlalchemy import URL
 
+from keys.errors import Malformed
+from ledger.errors import DatabaseMalformed
+from ledger.store.opening import Database, parse_database
+
+DATABASE_VARIABLE = "TALLYSTICK_DATABASE"  # stands above the file's `database`
 CONFIG_NAME = "tallystick.toml"
 
 
@@ -62,7 +70,8 @@ class Config:
     folder: Path
     origin: str
     base_url: str
-    database: Path
+    database: Database
+    replica: URL | None
     high_water: Path
     trust: Path
     log_key: str
@@ -81,21 +90,25 @@ def load(folder: Path) -> Config:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config.toml", f"{path}: {error}") from error
+    if DATABASE_VARIABLE in os.environ:
+        document["database"] = os.environ[DATABASE_VARIABLE]
     return parse(document, folder.absolute())
 
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Check and complete a configuration document."""
-    known = {"origin", "base_url", "database", "high_water", "trust", "keys", "anchoring"}
+    known = {"origin", "base_url", "database", "replica", "high_water", "trust", "keys", "anchoring"}
     _refuse_unknown(document, known, "")
     keys = _table(document, "keys", {"log", "operator"})
     anchoring = _table(document, "anchoring", {"interval_s", "every_entries", "timeout_s", "authorities"})
     default = Anchoring()
+    database = _database(document, "database", folder)
     return Config(
         folder=folder,
         origin=_text(document, "origin"),
         base_url=_text(document, "base_url").rstrip("/"),
-        database=folder / _text(document, "database", "ledger.db"),
+        database=database,
+        replica=_replica(document, folder, database),
         high_water=folder / _text(document, "high_water", "high-water"),
         trust=folder / _text(document, "trust", "trust"),
         log_key=_key_uri(_text(keys, "log", "file:keys/log.pem"), folder),
@@ -110,6 +123,27 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
             ),
         ),
     )
+
+
+def _database(document: dict[str, Any], name: str, folder: Path) -> Database:
+    value = document.get(name, "ledger.db")
+    if not isinstance(value, str) or not value:  # not repeated: it may hold a password
+        raise ConfigError("config.type", f"{name} must be a non-empty string", f"/{name}")
+    try:
+        return parse_database(value, folder)
+    except DatabaseMalformed as error:
+        raise ConfigError("config.database", error.detail, f"/{name}") from None
+
+
+def _replica(document: dict[str, Any], folder: Path, database: Database) -> URL | None:
+    if "replica" not in document:
+        return None
+    replica = _database(document, "replica", folder)
+    if not isinstance(replica, URL) or not isinstance(database, URL):
+        raise ConfigError(
+            "config.replica", "only a PostgreSQL database has a replica: give its URL", "/replica"
+        )
+    return replica
 
 
 def _authority_tables(anchoring: dict[str, Any]) -> list[dict[str, Any]]:

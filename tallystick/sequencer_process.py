@@ -38,7 +38,8 @@ from ledger.checkpoint import parse_body
 from ledger.errors import ReadOnly, StoreFailed
 from ledger.highwater import HighWater
 from ledger.log import Log
-from ledger.store.sqlite import SqliteStore, open_reader, open_writer
+from ledger.store.opening import Writer, is_shared, open_reader, open_writer
+from ledger.store.writer_lock import hold_writer_lock
 from tallystick import config as configuration
 from tallystick import migrations
 from tallystick.config import Config
@@ -53,11 +54,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_log(config: Config, passphrase: bytes) -> tuple[Log, SqliteStore, HighWater]:
-    """The ledger's writer, open, with its schema up to date. Raises ReadOnly if another process writes."""
+def open_log(config: Config, passphrase: bytes) -> tuple[Log, Writer, HighWater]:
+    """The ledger's writer, open, with its schema up to date. Raises ReadOnly if another process writes.
+
+    A database that many may write still has one writer in each folder, whose high-water file it keeps.
+    """
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
+            if is_shared(config.database):
+                hold_writer_lock(config.high_water)
             store = open_writer(config.database)
             break
         except ReadOnly:

@@ -16,7 +16,7 @@ from api.services import Services
 from intake.gate import SocketGate
 from intake.service import Intake
 from ledger.errors import ReadOnly
-from ledger.store.sqlite import open_reader
+from ledger.store.opening import open_reader
 from tallystick import config as configuration
 from tallystick.sequencer_process import anchor_policy, utc_now
 from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE
@@ -30,8 +30,10 @@ def create() -> Flask:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     end_with_parent(int(os.environ[PARENT_VARIABLE]))
     config = configuration.load(Path(os.environ[FOLDER_VARIABLE]))
-    reader = open_reader(config.database)
-    intake = Intake(reader, SocketGate(Path(os.environ[SOCKET_VARIABLE])), utc_now)
+    reader = open_reader(config.database, config.replica)
+    # What decides who may write must not lag behind.
+    newest = reader if config.replica is None else open_reader(config.database)
+    intake = Intake(newest, SocketGate(Path(os.environ[SOCKET_VARIABLE])), utc_now)
 
     def writer_state() -> str | None:
         try:

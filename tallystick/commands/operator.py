@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import threading
@@ -18,6 +19,12 @@ from tallystick.commands.partner_console import passphrase_option, passphrase_re
 ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*(:[0-9]+)?(/[A-Za-z0-9._~\-]+)*")
 URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?")
 
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    help="Where the ledger is kept, if not as its folder says: a SQLite file, postgresql+psycopg://…, or"
+    " env:NAME, which keeps a password out of the command line.",
+)
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -54,6 +61,7 @@ folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_
     metavar="ENTRIES",
     help="Time-stamp it sooner, once so many entries are new.",
 )
+@database_option
 @passphrase_option
 def init(
     folder: Path,
@@ -64,6 +72,7 @@ def init(
     public: bool,
     anchor_interval: float,
     anchor_every: int,
+    database: str | None,
     passphrase_source: str | None,
 ) -> None:
     """Found a ledger in FOLDER: keys, genesis and configuration.
@@ -90,6 +99,7 @@ def init(
             public_read=public,
             interval_s=anchor_interval,
             every_entries=anchor_every,
+            database=database,
         )
     except Fault as fault:
         fail(fault)
@@ -118,6 +128,7 @@ def init(
     help="Requests each serves at once.",
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
+@database_option
 @passphrase_option
 def serve(
     folder: Path,
@@ -126,6 +137,7 @@ def serve(
     workers: int,
     threads: int,
     quiet: bool,
+    database: str | None,
     passphrase_source: str | None,
 ) -> None:
     """Serve the ledger in FOLDER over HTTP, until Ctrl-C.
@@ -136,6 +148,9 @@ def serve(
     from tallystick import config as configuration
     from tallystick import serve as server
 
+    if database is not None:
+        # The way to the processes that serve: all of them read the configuration for themselves.
+        os.environ[configuration.DATABASE_VARIABLE] = database
     try:
         configuration.load(folder)  # no use in asking for a passphrase without a ledger
         passphrase = passphrase_reader(passphrase_source)()
