@@ -25,7 +25,6 @@ from intake.sequencer import Sequencer
 from intake.wire import (
     FRAME_SIZE_MAX,
     LENGTH,
-    FaultMessage,
     Outcome,
     Submission,
     decode_outcome,
@@ -315,8 +314,3 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError("the sequencer closed the connection")
         done += received
     return bytes(buffer)
-
-
-def error_outcome(code: str, detail: str) -> Outcome:
-    """An outcome that says why nothing of a submission was taken."""
-    return Outcome(error=FaultMessage("busy", code, detail, ""))

@@ -6,6 +6,7 @@ holds no truth: the head in the database decides, and a second sequencer costs r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -29,6 +30,8 @@ from ledger import entry as entry_format
 from ledger.errors import HeadMoved, LedgerError, ReadOnly, RecordDamaged
 from ledger.log import Appended, Log, Pending, Placed
 from ledger.store.protocol import Head
+
+logger = logging.getLogger(__name__)
 
 HEAD_RACES_MAX = 50  # lost races in a row before a caller is told to come back
 APPEND_COUNT_MAX = 4096  # statements in one transaction: bounds its memory and the wait of those behind it
@@ -69,6 +72,13 @@ class Sequencer:
             return [_error(fault)]
         except Fault as fault:
             return [_error(fault) for _ in group]
+        except Exception:
+            # A mistake of ours. Ending here would let one submission that brings it out, sent again and
+            # again, keep everybody from writing.
+            logger.exception("a submission could not be processed")
+            if len(group) > 1:
+                return [outcome for one in group for outcome in self._answer_group([one])]
+            return [_error(Busy("intake.unexpected", "an unexpected error; the operator's log has it"))]
 
     def _process_group(self, group: Sequence[Submission]) -> list[Outcome]:
         if self._log.read_only_reason is not None:

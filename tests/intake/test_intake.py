@@ -401,3 +401,31 @@ def test_an_objection_is_judged_again_by_the_newest_state(ledger: Ledger) -> Non
     stale = replace(prepared, objection=Refused("key.revoked", "as an old view had it"))
     outcome = ledger.gate.submit(wire.Submission([wire.item_of(stale)], rollback=True))
     assert outcome.results[0].status == "appended"
+
+
+def test_a_mistake_of_ours_stops_its_submission_and_nobody_elses(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that nobody foresaw must not end the sequencer, nor take the neighbours with it."""
+    registry = ledger.intake.registry()
+
+    def submission(serial: int) -> wire.Submission:
+        prepared = prepare(event_statement(serial), registry, event_typs(), ledger.clock())
+        return wire.Submission([wire.item_of(prepared)], rollback=True)
+
+    poison = submission(2)
+    append = ledger.log.append
+
+    def brittle(items, **options):
+        if any(item.statement == poison.items[0].raw for item in items):
+            raise ZeroDivisionError
+        return append(items, **options)
+
+    monkeypatch.setattr(ledger.log, "append", brittle)
+    outcomes = ledger.sequencer.process([submission(1), poison, submission(3)])
+    assert [outcome.error.code if outcome.error else None for outcome in outcomes] == [
+        None,
+        "intake.unexpected",
+        None,
+    ]
+    assert [outcome.results[0].status for outcome in (outcomes[0], outcomes[2])] == ["appended"] * 2
