@@ -351,3 +351,12 @@ def test_a_forged_host_changes_nothing_in_an_answer(site):
         response = site.client.get(path, headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
         assert b"evil.example" not in response.data
         assert "evil.example" not in str(response.headers)
+
+
+def test_a_statement_of_two_mebibytes_is_refused_unread(site):
+    before = site.client.get("/checkpoint").data
+    response = site.client.post("/statements", data=b"a" * (2 * 1024 * 1024), content_type="application/jose")
+    assert response.status_code == 413
+    assert response.content_type == "application/problem+json"
+    assert response.json["code"]
+    assert site.client.get("/checkpoint").data == before
