@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import psycopg
@@ -45,6 +46,7 @@ from ledger.tiles import TILE_WIDTH, TileWrite
 READ_CONNECTIONS_MAX = 8  # of one process; a server's max_connections must hold them all
 WRITE_CONNECTIONS_MAX = 4  # the log's own, and anchoring's
 LOOKUP_BATCH = 10_000  # keys in one query
+TURN_S = 1.0  # how long a loser may hold the head's lock while it judges again; the server sees to it
 COPY_MIN = 10  # records from which COPY's own round trips are worth it
 
 _HEAD = (
@@ -76,6 +78,7 @@ _SWAP_AND_INSERT = (
 )
 _APPEND_FIRST = _SWAP_AND_INSERT.format(swap=_FIRST_HEAD)
 _APPEND_FEW = _SWAP_AND_INSERT.format(swap=_SWAP_HEAD)
+_BOUND_TURN = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
 _TILE = "INSERT INTO tiles VALUES (%s, %s, %b)"
 _EDGE = (
     "INSERT INTO tile_edges VALUES (%s, %s, %b) ON CONFLICT (level)"
@@ -188,12 +191,19 @@ class PostgresReader:
 
 
 class PostgresStore(PostgresReader):
-    """A LedgerWriter, one of any number."""
+    """A LedgerWriter, one of any number.
+
+    Whoever loses a race must read the head and judge again, and would lose to a quicker one for ever: so the
+    loser holds the head's lock from reading it to its next append, which nobody can then overtake.
+    """
 
     def __init__(self, engine: Engine) -> None:
         # The same sessions, but each statement of a read is a transaction of its own.
         super().__init__(engine.execution_options(isolation_level="AUTOCOMMIT"))
         self.engine = engine
+        self._guard = Lock()
+        self._has_lost = False
+        self._turn: Connection | None = None  # in a transaction that holds the head's lock
 
     def append(
         self,
@@ -202,28 +212,22 @@ class PostgresStore(PostgresReader):
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
+        turn = self._take_turn()
+        if turn is not None:
+            try:
+                return self._append(turn, expected, records, new_head, tiles)
+            except _TurnOver:
+                pass  # it was too long ago: the server has ended that session, and nothing is written
         with translated("begin", self.engine):
             connection = self.engine.connect()
-        with connection:
-            try:
-                connection.begin()
-                _write(raw(connection), expected, records, new_head, tiles)
-            except BaseException as e:
-                # A connection that broke is closed, and the server ends the transaction that it held.
-                with suppress(SQLAlchemyError, psycopg.Error):
-                    connection.invalidate() if raw(connection).closed else connection.rollback()
-                if isinstance(e, SQLAlchemyError | psycopg.Error):
-                    # Before COMMIT nothing of this can last, whatever went wrong.
-                    raise failed("append", e, self.engine) from e
-                raise
-            # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
-            try:
-                connection.commit()
-            except BaseException:
-                connection.invalidate()
-                raise
+            connection.begin()
+        try:
+            self._append(connection, expected, records, new_head, tiles)
+        except _TurnOver as over:
+            raise failed("append", over.error, self.engine) from over.error
 
     def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
+        self._give_up_turn()
         with translated("publish", self.engine), self.engine.begin() as connection:
             result = connection.exec_driver_sql(
                 "UPDATE head SET published = %s, published_at = %s WHERE tree_size = %s",
@@ -233,12 +237,85 @@ class PostgresStore(PostgresReader):
                 raise HeadMoved("store.head", f"the head is no longer at size {expected_size}")
 
     def settle_head(self) -> Head | None:
+        self._give_up_turn()
         # A fresh connection, and one lock that every append holds from its first statement to its end.
-        # It conflicts with writing and not with reading, and waits at most LOCK_TIMEOUT_S.
+        # It conflicts with writing and not with reading, and is waited for in turn, LOCK_TIMEOUT_S at most.
         self.engine.dispose()
-        with translated("settle", self.engine), self.engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("LOCK TABLE head IN SHARE MODE")
-            return _read_head(connection)
+        with translated("settle", self.engine):
+            connection = self.engine.connect()
+            try:
+                connection.begin()
+                connection.exec_driver_sql(_BOUND_TURN, (str(int(1000 * TURN_S)),))
+                connection.exec_driver_sql("LOCK TABLE head IN SHARE ROW EXCLUSIVE MODE")
+                head = _read_head(connection)
+            except BaseException:
+                connection.invalidate()
+                connection.close()
+                raise
+            with self._guard:
+                keeps, self._has_lost = self._has_lost, False
+                if keeps:
+                    self._turn = connection
+            if not keeps:
+                connection.close()
+        return head
+
+    def close(self) -> None:
+        self._give_up_turn()
+        super().close()
+
+    def _append(
+        self,
+        connection: Connection,
+        expected: Head | None,
+        records: Sequence[Record],
+        new_head: Head,
+        tiles: Sequence[TileWrite],
+    ) -> None:
+        """Append in the connection's transaction, and end both. Raises _TurnOver where the server is gone."""
+        with connection:
+            driver = raw(connection)
+            try:
+                _write(driver, expected, records, new_head, tiles)
+            except BaseException as e:
+                # Before COMMIT nothing of this can last, whatever went wrong.
+                if driver.closed:
+                    connection.invalidate()
+                else:
+                    with suppress(SQLAlchemyError, psycopg.Error):
+                        connection.rollback()
+                if isinstance(e, HeadMoved):
+                    self._has_lost = True
+                if isinstance(e, SQLAlchemyError | psycopg.Error):
+                    if driver.closed:
+                        raise _TurnOver(e) from e
+                    raise failed("append", e, self.engine) from e
+                raise
+            # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
+            try:
+                connection.commit()
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def _take_turn(self) -> Connection | None:
+        with self._guard:
+            turn, self._turn = self._turn, None
+        return turn
+
+    def _give_up_turn(self) -> None:
+        turn = self._take_turn()
+        if turn is not None:
+            with suppress(SQLAlchemyError):
+                turn.close()
+
+
+class _TurnOver(Exception):
+    """The session ended under an append, before its COMMIT."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def open_reader(url: URL, *, connect_timeout_s: int | None = None) -> PostgresReader:

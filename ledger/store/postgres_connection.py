@@ -79,7 +79,7 @@ def make_engine(
     def set_up(connection: psycopg.Connection[Any], _: Any) -> None:
         connection.autocommit = True
         milliseconds = [
-            str(1000 * seconds)
+            str(int(1000 * seconds))
             for seconds in (STATEMENT_TIMEOUT_S, LOCK_TIMEOUT_S, IDLE_IN_TRANSACTION_TIMEOUT_S)
         ]
         connection.execute(_SESSION, (*milliseconds, "on" if read_only else "off"))
