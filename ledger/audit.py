@@ -146,6 +146,7 @@ class RangeOutcome:
     statements_checked: int = 0
     findings: list[Finding] = field(default_factory=list)
     findings_count: int = 0
+    events: int = 0  # entries of that kind, as far as the tree proves them
     keys_seqs: list[int] = field(default_factory=list)
     combinations: int = 0  # that the arbiter tried
     roots: list[bytes] = field(default_factory=list)  # one for each full tile, up to the first unknown one
@@ -202,6 +203,7 @@ def audit_range(
     outcome.ended = walk.state
     outcome.entries_checked = walk.entries_checked
     outcome.statements_checked = walk.statements_checked
+    outcome.events = walk.events
     outcome.keys_seqs = walk.keys_seqs
     outcome.combinations = combinations_left - arbiter.combinations_left
     return outcome
@@ -235,6 +237,7 @@ class Audit:
         self.claim: Checkpoint | None = None
         self.size = 0  # how many entries are audited
         self.root: bytes | None = None  # None unless it was signed
+        self._notes: dict[Checkpoint, bytes] = {}  # that were signed by a known key
         self.older: Checkpoint | None = None  # a second signed claim, about the first part of the log
         self._is_own_claim = False
         self._findings: list[Finding] = []
@@ -303,7 +306,9 @@ class Audit:
         raw = b""
         try:
             raw = read()
-            return open_checkpoint(raw, verifiers, origin), True
+            opened = open_checkpoint(raw, verifiers, origin)
+            self._notes[opened] = raw
+            return opened, True
         except NotYet:
             raise  # the reader cannot read just now: that says nothing of the ledger
         except Fault as e:
@@ -403,6 +408,11 @@ class Audit:
                 self.report(Finding(None, "checkpoint.inconsistent", detail, "refuted"))
         self.older = None
         self._add(outcome.findings[before:], outcome.findings_count - meeting.findings_count)
+
+    @property
+    def note(self) -> bytes:
+        """The signed note whose claim is audited."""
+        return b"" if self.claim is None else self._notes.get(self.claim, b"")
 
     def resume(self, tree: CompactRange, state: WalkState, keys_seqs: Sequence[int]) -> None:
         """Begin behind whole tiles that were audited before, all was well, and this is their tree.

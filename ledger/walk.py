@@ -128,6 +128,7 @@ class Walk:
         self._second = b""  # the beginning of a time that is known to be one
         self.entries_checked = 0  # in the tree where they should be, and well-formed
         self.statements_checked = 0  # that have their entry's digest
+        self.events = 0  # entries of that kind, as far as the tree proves them
         self.keys_seqs: list[int] = []  # positions of genesis and key entries
 
     @property
@@ -147,9 +148,9 @@ class Walk:
         rows = self._rows.span(start + self._shift, start + self._shift + len(wanted), self._end)
         hashes = [None if row is None else entries.leaf_hash(row) for row in rows]
         if hashes == list(wanted) and None not in hashes:
-            statement_at, is_in_order = self._statement_at, self._is_in_order
-            for position, row, leaf in zip(range(start, start + len(rows)), rows, hashes, strict=True):
-                statement = statement_at(position)
+            statements, is_in_order = self._statements_from(start, len(rows)), self._is_in_order
+            positions = range(start, start + len(rows))
+            for position, row, leaf, statement in zip(positions, rows, hashes, statements, strict=True):
                 # Nothing is known to be odd: then the one spelling that must stand here can be compared.
                 if not is_in_order(position, row or b"", leaf, statement):
                     self._check_entry(position, row or b"", leaf)
@@ -265,6 +266,7 @@ class Walk:
             return False
         self.entries_checked += 1
         self.statements_checked += 1
+        self.events += 1
         self._prev = leaf
         self._recorded_at = time
         if self._on_event is not None:
@@ -287,6 +289,7 @@ class Walk:
             self.report(Finding(position, code, detail, cause))
         else:
             self.entries_checked += 1
+        self.events += entry.kind == "event"
         statement = self._check_statement(position, entry)
         self._prev = leaf
         self._recorded_at = time
@@ -359,6 +362,12 @@ class Walk:
             return None
         self.statements_checked += 1
         return statement
+
+    def _statements_from(self, start: int, count: int) -> list[bytes | None]:
+        self._statement_at(start)
+        offset = start - self._statements_start
+        held = self._statements[offset : offset + count]
+        return held if len(held) == count else [self._statement_at(start + place) for place in range(count)]
 
     def _statement_at(self, position: int) -> bytes | None:
         if not 0 <= position - self._statements_start < len(self._statements):

@@ -1,5 +1,6 @@
 """VerifierError
 ├─ TrustMalformed    the trust directory cannot be read: blame whoever wrote it
+├─ StateMalformed    an audit's state file cannot be read or written: wrong usage, and no verdict
 ├─ BundleMalformed   the file is not an evidence bundle, or breaks its format
 ├─ EvidenceRefuted   it reads well and is false: raise the alarm
 ├─ EvidenceDoubtful  unaltered, and still not to be relied on
@@ -20,6 +21,10 @@ class VerifierError(Fault):
 
 class TrustMalformed(VerifierError, Malformed):
     """A file of the trust directory breaks its format."""
+
+
+class StateMalformed(VerifierError, Malformed):
+    """The file given to an audit is not its state file, or no file can be written there."""
 
 
 class BundleMalformed(VerifierError, Malformed):

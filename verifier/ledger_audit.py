@@ -2,22 +2,27 @@
 
 audit() reads a whole ledger once, from a database or an address, and names
 each faulty entry. Memory is bounded however long the ledger is: what is kept
-is the key state, one line per anchor, and a bounded number of findings.
-Signatures are verified on all cores, for PyNaCl and OpenSSL let go of the
-interpreter's lock while they calculate.
+is the key history, one line per anchor, and a bounded number of findings. A
+long ledger is shared out over processes, one per core; the report is the same.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from keys import envelope
 from keys.errors import Fault, Malformed
 from keys.note import NoteVerifier
 from keys.registry import Registry
-from ledger import audit as ledger_audit
 from ledger import checkpoint as checkpoints
 from ledger import entry as entries
 from ledger.audit import AuditReport, Finding, LedgerReader
@@ -25,15 +30,22 @@ from ledger.entry import Entry
 from verifier.anchored_tree import check_anchored_times, check_anchored_trees
 from verifier.anchors import Anchor, AnchorTimes, token_verifier
 from verifier.checkpoints import open_checkpoint
+from verifier.crew import Crew, OpenReader, OwnCrew, ProcessCrew
 from verifier.errors import EvidenceRefuted, NotPinned
 from verifier.key_history import Doubt, find_doubts, introductions
-from verifier.signature_audit import SignatureAudit
+from verifier.range_audit import Audited, RangeAudit, Resume
+from verifier.ranges import Setup
+from verifier.resume import read_state
+from verifier.signature_audit import SignatureResult
 from verifier.trust import Trust
 from verifier.verdict import FORK_CODE, Check, Outcome, Report, ReportBuilder, nor_more
 
 Progress = Callable[[int, int], None]
 
 CHUNK = 4096  # entries held at once
+# Below so many entries, one process is done before others have started.
+PARALLEL_MIN = 20_000
+PARALLEL_MIN_STRUCTURE = 200_000
 SUSPECTS_NAMED_MAX = 200  # entries of lost keys that a report names one by one
 _EVENT_MARK = b'"kind":"event"'  # canonical JSON has no other spelling of it
 
@@ -60,14 +72,20 @@ def audit(
     kept_checkpoint: bytes | None = None,
     freshness: Freshness | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
+    open_reader: OpenReader | None = None,
+    processes: int | None = None,
+    state_file: Path | None = None,
+    structure_only: bool = False,
 ) -> Report:
     """Check everything in a ledger that can be checked from its bytes and pinned keys.
 
     kept_checkpoint  one that was seen before; the ledger must still agree with it
     freshness        lets the newest events go without an anchor for a while;
                      None: every event must have one
-    threads          that verify signatures; by default one per core
+    open_reader      how another process opens the same ledger; None: this one does all
+    processes        that share a long ledger; by default one per core
+    state_file       where an audit that was interrupted goes on, and notes how far it came
+    structure_only   verify no signature of a statement: the verdict then is UNKNOWN-KEY at best
 
     Faults of the ledger become rows of the report. A reader that cannot read
     raises its own Fault. One signature verification per statement.
@@ -85,39 +103,69 @@ def audit(
     if kept_checkpoint is not None:
         _check_kept(kept_checkpoint, pinned or own, origin, report)
 
-    with SignatureAudit(origin, token_verifier(trust.roots), threads) as signatures:
-        walked = ledger_audit.audit(
+    resume = None
+    if state_file is not None:
+        scope = _scope(trust, origin, structure_only=structure_only)
+        resume = Resume(state_file, scope, read_state(state_file))
+    setup = Setup(
+        origin,
+        tuple(root.public_bytes(Encoding.DER) for root in trust.roots),
+        not structure_only,
+        _claimed_size(note),
+    )
+    with ExitStack() as stack:
+
+        def make_crew(count: int) -> Crew:
+            shared_by = (processes or os.cpu_count() or 1) if open_reader is not None else 1
+            least = PARALLEL_MIN_STRUCTURE if structure_only else PARALLEL_MIN
+            if open_reader is None or shared_by == 1 or count < least:
+                return OwnCrew(reader, setup)
+            return stack.enter_context(ProcessCrew(shared_by, open_reader, setup))
+
+        audited = RangeAudit(
             reader,
             pinned or own,
             origin,
             checkpoint=kept_checkpoint,
-            on_record=signatures.on_record,
+            tokens=token_verifier(trust.roots),
+            with_signatures=not structure_only,
+            resume=resume,
             progress=progress,
-            chunk=CHUNK,
-        )
-        signatures.finish()
+        ).audit(make_crew)
+    walked, signatures = audited.report, audited.signatures
     size = walked.checkpoint.tree_size if walked.checkpoint else 0
     _report_ledger(walked, report)
-    _report_signatures(signatures, walked, report)
-    anchored = check_anchored_trees(reader, signatures.anchors, report)
-    check_anchored_times(reader, anchored, report)
-    times = AnchorTimes([anchor for _, anchor in anchored])
-    _report_anchors(signatures, anchored, report)
-    _report_tail(
-        reader, times, min(size, walked.size), freshness, report, is_unpinned=signatures.unpinned_count > 0
-    )
-    _report_doubts(reader, signatures, times, min(size, walked.size), report)
+    _report_resumed(audited, report)
     report.facts |= {
         "tree_size": size,
         "entries_checked": walked.entries_checked,
         "statements_checked": walked.statements_checked,
         "signatures_checked": signatures.verified_count,
-        "key_statements": len(signatures.signers),
-        "anchors": len(times),
-        "anchored_size": times.covered_size,
+        "key_statements": len(audited.keys.signers),
+        "anchors": 0,
+        "anchored_size": 0,
     }
+    if structure_only:
+        _report_skipped(report)
+    else:
+        _report_signatures(audited, report)
+        _report_times(reader, audited, min(size, walked.size), freshness, report)
     _add_limits(report)
     return report.build()
+
+
+def _report_times(
+    reader: LedgerReader, audited: Audited, size: int, freshness: Freshness | None, report: ReportBuilder
+) -> None:
+    """What outside clocks say of the entries, and what that says of keys that were lost."""
+    signatures = audited.signatures
+    anchored = check_anchored_trees(reader, signatures.anchors, report)
+    check_anchored_times(reader, anchored, report)
+    times = AnchorTimes([anchor for _, anchor in anchored])
+    _report_anchors(signatures, anchored, report)
+    _report_tail(reader, audited, times, size, freshness, report)
+    _report_doubts(reader, audited, times, size, report)
+    report.facts |= {"anchors": len(times), "anchored_size": times.covered_size}
 
 
 def _read_checkpoint(reader: LedgerReader) -> bytes:
@@ -126,6 +174,22 @@ def _read_checkpoint(reader: LedgerReader) -> bytes:
         return reader.read_checkpoint()
     except Malformed:
         return b""  # a finding, not a failure to read
+
+
+def _claimed_size(note: bytes) -> int:
+    try:
+        return checkpoints.parse_unverified(note).tree_size
+    except Fault:
+        return 0
+
+
+def _scope(trust: Trust, origin: str, *, structure_only: bool) -> bytes:
+    """A digest of the question: another one cannot go on where this one's audit ended."""
+    parts = [b"structure" if structure_only else b"everything", origin.encode()]
+    parts += [trust.genesis.leaf_hash] if trust.genesis else [b""]
+    parts += sorted(verifier.vkey.encode() for verifier in trust.log_verifiers(origin))
+    parts += sorted(root.fingerprint(SHA256()) for root in trust.roots)
+    return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
 
 
 def _read_first(rows: Iterable[bytes | None]) -> bytes | None:
@@ -216,19 +280,45 @@ def _report_ledger(walked: AuditReport, report: ReportBuilder) -> None:
         )
 
 
-def _report_signatures(signatures: SignatureAudit, walked: AuditReport, report: ReportBuilder) -> None:
+def _report_resumed(audited: Audited, report: ReportBuilder) -> None:
+    """What was left to an earlier audit, or that a state file was of no use."""
+    if audited.resume_refused:
+        report.facts["state_refused"] = audited.resume_refused
+    if audited.resumed_from:
+        report.facts["resumed_from"] = audited.resumed_from
+        report.not_checked(
+            f"What is stored of the first {audited.resumed_from:,} entries: an earlier audit of yours read"
+            " it, and its state file leads to the same signed root. This one began behind them."
+        )
+
+
+def _report_skipped(report: ReportBuilder) -> None:
+    report.add(
+        Check(
+            "signatures",
+            "unknown",
+            "No signature of a statement was checked, nor any outside time-stamp: only order and content"
+            " were asked for.",
+            "signatures.skipped",
+        )
+    )
+    report.not_checked("Who signed what, with which keys, and when: this audit left all signatures out.")
+
+
+def _report_signatures(audited: Audited, report: ReportBuilder) -> None:
+    signatures, keys = audited.signatures, audited.keys
     for finding in signatures.findings:
         is_anchor = finding.code.startswith(("anchor.", "token."))
         report.add(_row("anchors" if is_anchor else "signatures", finding))
     beyond = signatures.findings_count - len(signatures.findings)
     if beyond:
         report.add(Check("signatures", "bad", f"{beyond:,} more findings are not listed.", "findings.more"))
-    if signatures.gap is not None:
+    if keys.place.gap is not None:
         report.add(
             Check(
                 "key-history",
                 "unknown",
-                f"The key statement at entry {signatures.gap} cannot be used:"
+                f"The key statement at entry {keys.place.gap} cannot be used:"
                 f" {signatures.unjudged_count:,} later signatures could not be judged.",
                 "keys.gap",
             )
@@ -237,12 +327,12 @@ def _report_signatures(signatures: SignatureAudit, walked: AuditReport, report: 
         report.ok(
             "signatures",
             f"All signatures ({signatures.verified_count:,}) are good, by keys that were valid where they"
-            f" stand ({len(signatures.signers):,} statements about keys followed).",
+            f" stand ({len(keys.signers):,} statements about keys followed).",
         )
 
 
 def _report_anchors(
-    signatures: SignatureAudit, anchored: Sequence[tuple[Entry, Anchor]], report: ReportBuilder
+    signatures: SignatureResult, anchored: Sequence[tuple[Entry, Anchor]], report: ReportBuilder
 ) -> None:
     if signatures.unpinned_count:
         report.add(
@@ -263,17 +353,16 @@ def _report_anchors(
 
 def _report_tail(
     reader: LedgerReader,
+    audited: Audited,
     times: AnchorTimes,
     size: int,
     freshness: Freshness | None,
     report: ReportBuilder,
-    *,
-    is_unpinned: bool,
 ) -> None:
     """Which events no outside clock has seen yet."""
-    if not times.covered_size and is_unpinned:
+    if not times.covered_size and audited.signatures.unpinned_count:
         return  # said already: none of the time-stamps there are can be checked
-    count, first, oldest = _count_unanchored(reader, times.covered_size, size)
+    count, first, oldest = _count_unanchored(reader, audited, times.covered_size, size)
     if first is None or oldest is None:
         if times.covered_size:
             report.ok(
@@ -294,10 +383,23 @@ def _report_tail(
         report.add(Check("anchors", "not-yet", detail, "anchor.missing", first))
 
 
-def _count_unanchored(reader: LedgerReader, start: int, size: int) -> tuple[int, int | None, datetime | None]:
+def _count_unanchored(
+    reader: LedgerReader, audited: Audited, start: int, size: int
+) -> tuple[int, int | None, datetime | None]:
+    """Count events from `start` on, with the first one's position and time.
+
+    The ranges have counted theirs. Rows are read again only where a range begins below, or was left to
+    an earlier audit, and to find the first.
+    """
+    spans = [(0, audited.resumed_from, 1)] if audited.resumed_from else []
     count, first, oldest = 0, None, None
-    for begin in range(start, size, CHUNK):
-        for seq, row in enumerate(reader.read_entries(begin, min(size, begin + CHUNK)), start=begin):
+    for begin, end, events in [*spans, *audited.events]:
+        if end <= start or begin >= size or not events:
+            continue
+        if first is not None and begin >= audited.resumed_from:
+            count += events
+            continue
+        for seq, row in _rows_between(reader, max(begin, start), min(end, size)):
             if row and _EVENT_MARK in row:
                 count += 1
                 if first is None:
@@ -308,14 +410,19 @@ def _count_unanchored(reader: LedgerReader, start: int, size: int) -> tuple[int,
     return count, first, oldest
 
 
+def _rows_between(reader: LedgerReader, start: int, end: int) -> Iterable[tuple[int, bytes]]:
+    for begin in range(start, end, CHUNK):
+        yield from enumerate(reader.read_entries(begin, min(end, begin + CHUNK)), start=begin)
+
+
 def _report_doubts(
-    reader: LedgerReader, signatures: SignatureAudit, times: AnchorTimes, size: int, report: ReportBuilder
+    reader: LedgerReader, audited: Audited, times: AnchorTimes, size: int, report: ReportBuilder
 ) -> None:
     """Name what keys signed that were in other hands, where nothing outside shows that it is older."""
-    registry = signatures.registry
+    registry = audited.keys.registry
     if registry is None:
         return
-    doubts = find_doubts(registry, introductions(registry, signatures.signers), times)
+    doubts = find_doubts(registry, introductions(registry, audited.keys.signers), times)
     found = 0
     for seq, doubt in _find_suspects(reader, registry, doubts, size):
         found += 1
@@ -330,7 +437,7 @@ def _report_doubts(
                 "key.compromised",
             )
         )
-    elif not found and signatures.verified_count:
+    elif not found and audited.signatures.verified_count:
         report.ok("key-state", "No entry rests on a key that is known to have been in other hands by then.")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,25 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
     metavar="SECONDS",
     help="Events younger than this need no outside time-stamp yet.",
 )
-@click.option("--threads", type=click.IntRange(1, 256), help="Threads that verify signatures; one per core.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    help="Processes that share a long ledger; one per core unless you say otherwise.",
+)
+@click.option(
+    "--resume",
+    "state_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Go on where an audit with the same FILE ended, and note in it how far this one came. It is"
+    " made if it is not there.",
+)
+@click.option(
+    "--structure-only",
+    is_flag=True,
+    help="Check order and content alone, many times faster, and no signature of a statement: the verdict"
+    " is UNKNOWN-KEY at best.",
+)
 @json_option
 def audit(
     database: Path | None,
@@ -136,7 +155,9 @@ def audit(
     trust_folder: Path | None,
     kept: Path | None,
     allow_fresh: int,
-    threads: int | None,
+    processes: int | None,
+    state_file: Path | None,
+    structure_only: bool,
     as_json: bool,
 ) -> None:
     """Read a whole ledger again, believe nothing, and name each faulty entry."""
@@ -147,7 +168,8 @@ def audit(
         raise click.UsageError("Give either --database or --url.")
     if url is not None and not URL.fullmatch(url):
         raise click.BadParameter(f"{url!r} is no http or https address", param_hint="--url")
-    with _interruptible(), _reader(database, url) as reader:
+    open_reader = _opener(database, url)
+    with _interruptible(), _reader(open_reader) as reader:
         started = time.perf_counter()
         with _progress(shown=not as_json and sys.stderr.isatty()) as progress:
             report = audit_ledger(
@@ -156,7 +178,10 @@ def audit(
                 kept_checkpoint=_read(kept, KEPT_SIZE_MAX) if kept else None,
                 freshness=Freshness(datetime.now(UTC), timedelta(seconds=allow_fresh)),
                 progress=progress,
-                threads=threads,
+                open_reader=open_reader,
+                processes=processes,
+                state_file=state_file,
+                structure_only=structure_only,
             )
         elapsed_s = time.perf_counter() - started
         if as_json:
@@ -224,20 +249,29 @@ def _read(file: Path, size_max: int = BUNDLE_SIZE_MAX) -> bytes:
         sys.exit(EXIT_USAGE)
 
 
+def _opener(database: Path | None, url: str | None) -> Callable[[], Any]:
+    """How this process opens the ledger, and any other one."""
+    if database is not None:
+        from ledger.store.sqlite import open_reader
+
+        return partial(open_reader, database)
+    from verifier.url_reader import UrlReader
+
+    return partial(UrlReader, url or "")
+
+
 @contextmanager
-def _reader(database: Path | None, url: str | None) -> Iterator[LedgerReader]:
+def _reader(open_reader: Callable[[], Any]) -> Iterator[LedgerReader]:
     """Whatever holds the ledger; that it cannot be read decides nothing about it."""
+    from verifier.errors import StateMalformed
+
     reader: Any = None
     try:
-        if database is not None:
-            from ledger.store.sqlite import open_reader
-
-            reader = open_reader(database)
-        else:
-            from verifier.url_reader import UrlReader
-
-            reader = UrlReader(url or "")
+        reader = open_reader()
         yield reader
+    except StateMalformed as fault:
+        click.echo(f"tallystick: {fault.detail} [{fault.code}]", err=True)
+        sys.exit(EXIT_USAGE)
     except Fault as fault:
         click.echo(f"tallystick: the ledger cannot be read: {fault.detail} [{fault.code}]", err=True)
         sys.exit(EXIT_UNDECIDED)

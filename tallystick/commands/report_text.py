@@ -143,11 +143,14 @@ def _print_facts(console: Console, report: Report, elapsed_s: float | None) -> N
         )
     if elapsed_s is not None and "entries_checked" in report.facts:
         count = report.facts["entries_checked"]
-        rate = f", {count / elapsed_s:,.0f} a second" if elapsed_s > 1 else ""
+        left = report.facts.get("resumed_from", 0)  # to an earlier audit
+        rate = f", {(count - left) / elapsed_s:,.0f} a second" if elapsed_s > 1 else ""
         lines.append(
             f"Read {count:,} entries, {report.facts['signatures_checked']:,} signatures and"
             f" {report.facts['anchors']:,} outside time-stamps in {elapsed_s:.1f} s{rate}."
         )
+    if "state_refused" in report.facts:
+        lines.append(f"About the state file: {report.facts['state_refused']}.")
     if lines:
         console.print()
         for line in lines:

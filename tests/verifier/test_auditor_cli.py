@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding
 from tt_epcis import object_event
 from tt_evidence import OTHER_PACK, PACK, World, identity, make_world, store_in_sqlite
+from tt_long_ledger import make_long_world
 
 from ledger import checkpoint as checkpoints
 from ledger import proof
@@ -343,3 +344,42 @@ def test_help_names_every_exit_code() -> None:
     for command in ("verify", "audit"):
         text = run(command, "--help").output
         assert all(f"{code} " in text for code in (0, 1, 2, 3, 4, 5, 130))
+
+
+def test_an_audit_can_leave_signatures_out_and_then_never_says_valid(made: Bench) -> None:
+    database = str(made.folder / "ledger.db")
+    result = run("audit", "--trust", made.trust, "--database", database, "--structure-only")
+    assert result.exit_code == 3, result.output
+    assert "UNKNOWN-KEY" in result.output
+    assert "No signature of a statement was checked" in result.output
+    assert " VALID" not in result.output
+
+
+def test_an_audit_goes_on_from_its_state_file(bench: Bench) -> None:
+    world = make_long_world()
+    pin(world, bench.folder / "trust")
+    store_in_sqlite(world, bench.folder / "long.db")
+    common = (
+        "audit",
+        "--trust",
+        bench.trust,
+        "--database",
+        str(bench.folder / "long.db"),
+        "--processes",
+        "2",
+    )
+    whole = run(*common)
+    assert whole.exit_code == 1  # its log took three statements that it should not have taken
+    state = bench.folder / "state.json"
+    assert run(*common, "--resume", str(state), "--structure-only").exit_code == 3
+    assert state.exists()
+    again = run(*common, "--resume", str(state), "--structure-only")
+    assert "first 1,280 entries" in again.output.replace("\n     ", "")
+    other = run(*common, "--resume", str(state))
+    assert "About the state file" in other.output
+    assert other.exit_code == 1
+    diary = bench.file("diary.txt", b"Dear diary")
+    refused = run(*common, "--resume", diary)
+    assert (refused.exit_code, Path(diary).read_bytes()) == (2, b"Dear diary")
+    nowhere = run(*common, "--resume", str(bench.folder / "missing" / "state.json"), "--structure-only")
+    assert nowhere.exit_code == 2
