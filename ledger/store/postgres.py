@@ -238,9 +238,10 @@ class PostgresStore(PostgresReader):
 
     def settle_head(self) -> Head | None:
         self._give_up_turn()
-        # A fresh connection, and one lock that every append holds from its first statement to its end.
-        # It conflicts with writing and not with reading, and is waited for in turn, LOCK_TIMEOUT_S at most.
-        self.engine.dispose()
+        # One lock that every append holds from its first statement to its end. It conflicts with writing and
+        # not with reading, and is waited for in turn, LOCK_TIMEOUT_S at most.
+        if not self._has_lost:
+            self.engine.dispose()  # a line may have broken: a fresh connection
         with translated("settle", self.engine):
             connection = self.engine.connect()
             try:

@@ -353,7 +353,7 @@ def test_several_sequencers_on_one_ledger_never_fork_it_and_none_starves(postgre
     hold_against_ledger(start.address, writers)
     assert sum(writer.lost_races for writer in writers) > 0, "they never met, so nothing was tested"
     shares = sorted(len(writer.checkpoints) for writer in writers)
-    assert shares[0] > 0, f"one of them never got a turn: {shares}"
+    assert shares[0] > shares[-1] / 5, f"one of them hardly got a turn: {shares}"
 
 
 def test_two_founders_at_once_make_one_genesis(postgres, tmp_path):
