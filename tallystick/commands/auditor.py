@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -35,6 +35,9 @@ from verifier.verdict import (
     worst,
     worst_exit_code,
 )
+
+if TYPE_CHECKING:
+    from ledger.store.opening import Database
 
 RECEIPT_START = b"c2sp.org/tlog-proof@"
 KEPT_SIZE_MAX = 1024 * 1024
@@ -110,8 +113,9 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
 @click.command("audit", epilog=EXIT_CODES)
 @click.option(
     "--database",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The ledger's SQLite file; it is only read, also while a server writes.",
+    metavar="FILE|URL",
+    help="The ledger's SQLite file, postgresql+psycopg://…, or env:NAME, which keeps a password out of the"
+    " command line. It is only read, also while a server writes.",
 )
 @click.option("--url", help="The address of a ledger's server, instead of a database.")
 @trust_option
@@ -150,7 +154,7 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
 )
 @json_option
 def audit(
-    database: Path | None,
+    database: str | None,
     url: str | None,
     trust_folder: Path | None,
     kept: Path | None,
@@ -168,7 +172,8 @@ def audit(
         raise click.UsageError("Give either --database or --url.")
     if url is not None and not URL.fullmatch(url):
         raise click.BadParameter(f"{url!r} is no http or https address", param_hint="--url")
-    open_reader = _opener(database, url)
+    address = None if database is None else _database(database)
+    open_reader = _opener(address, url)
     with _interruptible(), _reader(open_reader) as reader:
         started = time.perf_counter()
         with _progress(shown=not as_json and sys.stderr.isatty()) as progress:
@@ -187,7 +192,7 @@ def audit(
         if as_json:
             _print_json({**report.to_json(), "elapsed_s": round(elapsed_s, 3)})
         else:
-            print_report(str(database or url), report, elapsed_s=elapsed_s)
+            print_report(str(address or url), report, elapsed_s=elapsed_s)
     sys.exit(report.exit_code)
 
 
@@ -249,10 +254,23 @@ def _read(file: Path, size_max: int = BUNDLE_SIZE_MAX) -> bytes:
         sys.exit(EXIT_USAGE)
 
 
-def _opener(database: Path | None, url: str | None) -> Callable[[], Any]:
+def _database(text: str) -> Database:
+    """Where the ledger is kept. A mistyped address decides nothing about it."""
+    from ledger.store.opening import parse_database
+
+    try:
+        address = parse_database(text)
+    except Fault as fault:
+        raise click.BadParameter(fault.detail, param_hint="--database") from None
+    if isinstance(address, Path) and not address.is_file():
+        raise click.BadParameter(f"there is no file {str(address)!r}", param_hint="--database")
+    return address
+
+
+def _opener(database: Database | None, url: str | None) -> Callable[[], Any]:
     """How this process opens the ledger, and any other one."""
     if database is not None:
-        from ledger.store.sqlite import open_reader
+        from ledger.store.opening import open_reader
 
         return partial(open_reader, database)
     from verifier.url_reader import UrlReader

@@ -1,9 +1,9 @@
-"""Rounds beside the real ledger: one SQLite file, the real writer, and an audit of what comes out."""
+"""Rounds beside the real ledger: one database, the real writer, and an audit of what comes out."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
+import threading
 from contextlib import suppress
 
 import pytest
@@ -20,7 +20,6 @@ from ledger import entry as entries
 from ledger import merkle
 from ledger.audit import audit
 from ledger.log import Pending
-from ledger.store.sqlite import open_reader
 
 TICKS_MAX = 12
 
@@ -69,9 +68,11 @@ class Site:
         return placed.seq
 
 
-@pytest.fixture
-def site(tmp_path):
-    folder = LedgerFolder(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+def site(request, tmp_path):
+    on_postgres = request.param == "postgres"
+    address = request.getfixturevalue("postgres").new_database() if on_postgres else None
+    folder = LedgerFolder(tmp_path, address)
     made = Site(folder)
     yield made
     for engine in made.engines:
@@ -115,10 +116,24 @@ def test_the_ledger_takes_each_anchor_once_whatever_becomes_of_the_answer(site, 
     assert_sound(site.store)
 
 
-def test_readers_of_the_file_see_the_anchors(site, tmp_path):
+def test_of_many_that_tick_at_once_one_works(site):
+    rounds = [site.rounds() for _ in range(4)]
+    outcomes: list[Outcome] = []
+    threads = [threading.Thread(target=lambda one=one: outcomes.append(one.tick())) for one in rounds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(Outcome.FINISHED) == 1
+    assert set(outcomes) <= {Outcome.FINISHED, Outcome.ELSEWHERE, Outcome.NOTHING_DUE}
+    assert site.store.read_head().tree_size == 7
+    assert_sound(site.store)
+
+
+def test_readers_of_the_database_see_the_anchors(site):
     site.rounds().tick()
-    reader = open_reader(site.folder.database)
-    anchors = RoundsReader(reader._engine, site.folder.clock)
+    reader = site.folder.reader()
+    anchors = RoundsReader(reader.engine, site.folder.clock)
     assert anchors.find_anchor_covering(5) == 6
     assert anchors.status().anchored_size == 6
     reader.close()
@@ -128,7 +143,8 @@ def faulty(site: Site, number: int, fault: Fault | None) -> tuple[Rounds, list[s
     """A process whose round goes wrong at commit `number`, over the real ledger; and its commits so far."""
     engine = create_engine(site.store.engine.url)
     site.engines.append(engine)
-    do_commit, done, failure = engine.dialect.do_commit, [], sqlite3.OperationalError("disk I/O error")
+    failure = engine.dialect.dbapi.OperationalError("disk I/O error")
+    do_commit, done = engine.dialect.do_commit, []
 
     def commit(connection) -> None:
         if done and done[-1] == "power cut":
