@@ -34,7 +34,9 @@ def free_port() -> int:
 class Server:
     """`tallystick init` and `tallystick serve` in a folder, on loopback, in a process group of its own."""
 
-    def __init__(self, folder: Path, *, workers: int = 2, threads: int = 16) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int = 2, threads: int = 16, database: str | None = None
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -44,7 +46,10 @@ class Server:
         self._environment = {**os.environ, "TALLYSTICK_PASSPHRASE": PASSPHRASE.decode()}
         self.process: subprocess.Popen[bytes] | None = None
         if not (folder / "tallystick.toml").exists():
-            self._command("init", str(folder), "--origin", ORIGIN, "--base-url", self.url, "--public")
+            place = ["--database", database] if database is not None else []
+            self._command(
+                *("init", str(folder), "--origin", ORIGIN, "--base-url", self.url, "--public"), *place
+            )
 
     def _command(self, *arguments: str) -> None:
         subprocess.run(

@@ -38,6 +38,44 @@ def test_a_bad_setting_is_refused_by_name(change: dict[str, object], pointer: st
     assert caught.value.pointer == pointer
 
 
+URL_OF_A_DATABASE = "postgresql+psycopg://me:swordfish@db.example/ledger"
+
+
+def test_a_database_and_its_replica_may_be_urls() -> None:
+    config = parse(
+        {**GOOD, "database": URL_OF_A_DATABASE, "replica": URL_OF_A_DATABASE.replace("db.", "replica.")},
+        Path("/somewhere"),
+    )
+    assert config.replica is not None
+    assert config.replica.host == "replica.example"
+    assert "swordfish" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"database": ["postgresql://me:swordfish@db.example/ledger"]},
+        {"database": "mysql://me:swordfish@db.example/ledger"},
+        {"database": "postgresql://me:swordfish@here@db.example/ledger"},
+        {"database": "postgresql://db.example/ledger?password=swordfish"},
+        {"replica": URL_OF_A_DATABASE},
+        {"database": URL_OF_A_DATABASE, "replica": "swordfish.db"},
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_and_not_repeated(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({**GOOD, **change}, Path("/somewhere"))
+    assert caught.value.pointer in ("/database", "/replica")
+    assert "swordfish" not in str(caught.value)
+
+
+def test_the_environment_stands_above_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tallystick.toml").write_text('origin = "x"\nbase_url = "http://x"\ndatabase = "a.db"\n')
+    assert load(tmp_path).database == tmp_path / "a.db"
+    monkeypatch.setenv("TALLYSTICK_DATABASE", "b.db")
+    assert load(tmp_path).database == tmp_path / "b.db"
+
+
 def test_keys_elsewhere_than_in_files_pass_as_they_are() -> None:
     assert parse({**GOOD, "keys": {"log": "env:LOG_KEY"}}, Path("/somewhere")).log_key == "env:LOG_KEY"
 
