@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tt_store import GENESIS, LedgerFolder, pending
 from ledger import highwater
 from ledger.highwater import HighWater
 from ledger.store import schema
+from tallystick import config as configuration
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats" / "database.md"
 
@@ -19,6 +21,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats" / "database.md"
 @pytest.fixture
 def folder(tmp_path):
     folder = LedgerFolder(tmp_path)
+    fill(folder)
+    yield folder
+    folder.close()
+
+
+def fill(folder: LedgerFolder) -> None:
     log = folder.log()
     log.create(GENESIS)
     folder.clock.advance(0.123456)
@@ -28,8 +36,6 @@ def folder(tmp_path):
         *pending("b", names=[(0, -7)]),
     ]
     log.append(items, expected=log.head)
-    yield folder
-    folder.close()
 
 
 def blocks(language: str) -> list[str]:
@@ -39,6 +45,8 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[tuple[str, str]]:
     found = []
     for block in blocks("console"):
+        if "psql" in block:
+            continue
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             match = re.fullmatch(r'sqlite3 (?:-readonly )?ledger\.db "(.*)"', command)
@@ -90,3 +98,43 @@ def test_a_changed_mark_is_not_read(tmp_path, change):
     written.write_bytes(changed.ljust(highwater.SLOT_SIZE - 1) + b"\n")
     with pytest.raises(highwater.HighWaterDamaged):
         HighWater(written).read()
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_postgres(postgres, tmp_path):
+    folder = LedgerFolder(tmp_path, postgres.new_database())
+    fill(folder)
+    yield folder
+    folder.close()
+
+
+def psql_commands() -> list[tuple[str, str]]:
+    (block,) = [block for block in blocks("console") if "psql" in block]
+    return [
+        re.fullmatch(r'\$ psql ledger -Atc "(.*)"\n(.*)', part.strip(), re.DOTALL).groups()
+        for part in re.split(r"^(?=\$ )", block, flags=re.MULTILINE)
+        if part
+    ]
+
+
+def test_postgresql_answers_and_refuses_as_the_page_says(on_postgres):
+    assert len(psql_commands()) == 5
+    for sql, output in psql_commands():
+        with on_postgres.opened[0].engine.connect() as connection:
+            if sql.startswith("SELECT"):
+                rows = connection.exec_driver_sql(sql).all()
+                assert "\n".join("|".join(map(shown, row)) for row in rows) == output
+                continue
+            with pytest.raises(DBAPIError) as refused:
+                connection.exec_driver_sql(sql)
+            assert str(refused.value.orig).splitlines()[0] == output
+
+
+def test_the_configuration_of_the_page_is_one(tmp_path):
+    (text,) = blocks("toml")
+    config = configuration.parse(tomllib.loads(text), tmp_path)
+    assert (config.database.host, config.replica.host) == ("db.example", "replica.example")
+    assert config.database.query["sslmode"] == "verify-full"
