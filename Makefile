@@ -47,9 +47,6 @@ chromium: ## install Debian's Chromium for the page tests, where that is allowed
 postgres: ## install Debian's PostgreSQL for the store's tests, where that is allowed
 	@bin/ensure-postgres
 
-postgres: ## install Debian's PostgreSQL for the store's tests, where that is allowed
-	@bin/ensure-postgres
-
 clean: ## remove what the targets made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
 
