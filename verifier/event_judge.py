@@ -49,7 +49,7 @@ class EventJudge:
 
         recorded_at  as its entry writes it
 
-        False decides nothing yet: judge() does. Two µs and one public-key operation.
+        False decides nothing yet: judge() does. Under 3 µs and one public-key operation.
         """
         # One look at all three parts: no foreign character, and two dots.
         if raw.translate(None, _ALPHABET) != b".." or len(raw) > PAYLOAD_SIZE_MAX:
