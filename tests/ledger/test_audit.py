@@ -643,7 +643,7 @@ def test_ranges_of_an_honest_ledger_are_all_begun_as_expected(large: MemoryLedge
 
 
 DAMAGES = {
-    "flip": lambda rows, at: rows.__setitem__(at, flip(rows[at], 60)),
+    "flip": lambda rows, at: rows.__setitem__(at, flip(rows[at] or b"{}", min(60, len(rows[at]) // 2))),
     "gap": lambda rows, at: rows.__setitem__(at, b""),
     "remove": lambda rows, at: rows.pop(at),
     "insert": lambda rows, at: rows.insert(at, b"not an entry"),
