@@ -29,11 +29,25 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[tt_postgres.Cluster]:
-    """A PostgreSQL of this run's own, started once and gone afterwards."""
+def postgres_binaries() -> Path:
+    """The folder of PostgreSQL's programs."""
     binaries = tt_postgres.find_binaries()
     if binaries is None:
         skip_unless_ci("no PostgreSQL 15 or newer here; bin/ensure-postgres installs it")
-    cluster = tt_postgres.make_cluster(binaries)
+    return binaries
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_binaries: Path) -> Iterator[tt_postgres.Cluster]:
+    """A PostgreSQL of this run's own, started once and gone afterwards."""
+    cluster = tt_postgres.make_cluster(postgres_binaries)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def own_cluster(postgres_binaries: Path) -> Iterator[tt_postgres.Cluster]:
+    """One that may be killed without harm to other tests."""
+    cluster = tt_postgres.make_cluster(postgres_binaries)
     yield cluster
     cluster.stop()

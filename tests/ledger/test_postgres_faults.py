@@ -303,19 +303,8 @@ def wait_for_progress(writers: list[Writer], count: int = 5) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def own_cluster():
-    """A cluster that may be killed without harm to other tests."""
-    binaries = tt_postgres.find_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL here")
-    cluster = tt_postgres.make_cluster(binaries)
-    yield cluster
-    cluster.stop()
-
-
 @pytest.mark.parametrize("victim", ["everything", "postmaster", "backend"])
-def test_kill_nine_of_postgres_under_load_loses_and_doubles_nothing(postgres, own_cluster, tmp_path, victim):
+def test_kill_nine_of_postgres_under_load_loses_and_doubles_nothing(own_cluster, tmp_path, victim):
     source = random.Random(victim)
     start = LedgerFolder(tmp_path, own_cluster.new_database())
     start.log().create(GENESIS)

@@ -178,16 +178,11 @@ def test_two_machines_sequence_one_ledger(server: Server, address) -> None:
         second.stop()
 
 
-def test_the_server_outlives_a_killed_database(tmp_path: Path, monkeypatch) -> None:
-    binaries = tt_postgres.find_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL here")
-    cluster = tt_postgres.make_cluster(binaries)
-    server = None
+def test_the_server_outlives_a_killed_database(own_cluster, tmp_path: Path, monkeypatch) -> None:
+    url = own_cluster.new_database()
+    monkeypatch.setenv(VARIABLE, url.render_as_string(hide_password=False))
+    server = Server(tmp_path / "ledger", workers=1, threads=4, database=f"env:{VARIABLE}")
     try:
-        url = cluster.new_database()
-        monkeypatch.setenv(VARIABLE, url.render_as_string(hide_password=False))
-        server = Server(tmp_path / "ledger", workers=1, threads=4, database=f"env:{VARIABLE}")
         server.start()
         server.register(LINES)
         senders = [
@@ -195,11 +190,11 @@ def test_the_server_outlives_a_killed_database(tmp_path: Path, monkeypatch) -> N
         ]
         for sender in senders:
             sender.start()
-        for kill in (cluster.kill, cluster.kill_postmaster):
+        for kill in (own_cluster.kill, own_cluster.kill_postmaster):
             time.sleep(0.3)
             kill()
             time.sleep(0.3)
-            cluster.start()
+            own_cluster.start()
         for sender in senders:
             sender.join(90)
             assert not sender.is_alive()
@@ -207,6 +202,4 @@ def test_the_server_outlives_a_killed_database(tmp_path: Path, monkeypatch) -> N
         assert sum(sender.busy for sender in senders) > 0, "no kill was felt, so nothing was tested"
         assert tt_postgres.PASSWORD not in server.output.read_text()
     finally:
-        if server is not None:
-            server.stop()
-        cluster.stop()
+        server.stop()
