@@ -27,3 +27,6 @@ def demo(folder: Path, port: int) -> None:
     With DEMO_SERVE=0 in the environment it ends by itself, with 0 only if every step proved what it should.
     """
     raise SystemExit(tell(folder, port, stay=os.environ.get("DEMO_SERVE", "1") != "0"))
+
+
+COMMANDS: list[click.Command] = [demo]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -52,6 +53,16 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
     assert done.stderr == ""
 
 
+def commands_of(command: click.Command) -> dict[str, click.Command]:
+    """The commands below this one; at the top they are imported only when asked for."""
+    if not isinstance(command, click.Group):
+        return {}
+    context = click.Context(command)
+    found = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    assert found
+    return {name: below for name, below in found.items() if below is not None}
+
+
 def test_every_option_of_every_command_says_what_it_is() -> None:
     def options(command: click.Command, path: str) -> list[str]:
         found = [
@@ -59,7 +70,7 @@ def test_every_option_of_every_command_says_what_it_is() -> None:
             for parameter in command.params
             if isinstance(parameter, click.Option) and not parameter.help
         ]
-        for name, below in getattr(command, "commands", {}).items():
+        for name, below in commands_of(command).items():
             found += options(below, f"{path} {name}")
         return found
 
@@ -67,6 +78,25 @@ def test_every_option_of_every_command_says_what_it_is() -> None:
 
 
 def test_no_line_about_a_command_is_cut_off() -> None:
-    for command in (cli.cli, cli.cli.commands["outbox"]):
+    for command in (cli.cli, commands_of(cli.cli)["outbox"]):
         with click.Context(command, info_name="tallystick") as context:
             assert "..." not in command.get_help(context).replace("[ARGS]...", "")
+
+
+def test_every_command_of_every_module_is_listed_and_the_other_way_round() -> None:
+    for _, module, names in cli.SECTIONS:
+        commands = importlib.import_module(f"tallystick.commands.{module}").COMMANDS
+        assert tuple(command.name for command in commands) == names
+
+
+def test_sending_does_not_wait_for_the_libraries_of_auditors_and_servers() -> None:
+    script = (
+        "import sys\n"
+        "sys.argv = ['tallystick', 'send', '--help']\n"
+        "from tallystick.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'sqlalchemy', 'flask', 'rfc3161_client', 'verifier', 'asn1crypto'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
