@@ -8,6 +8,7 @@ scrape and are the same from each.
 from __future__ import annotations
 
 import time
+from collections import Counter as Counting
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -54,8 +55,8 @@ class Metrics:
         self._registry.register(_LedgerGauges(services))
 
     def count_statements(self, results: Iterable[LineResult]) -> None:
-        for result in results:
-            self._statements.labels(result.status).inc()
+        for status, count in Counting(result.status for result in results).items():
+            self._statements.labels(status).inc(count)
 
     def count_request(self, status: int, seconds: float) -> None:
         route = request.url_rule.rule if request.url_rule is not None else UNMATCHED

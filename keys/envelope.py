@@ -119,7 +119,8 @@ def _read_header(header64: bytes) -> _Header:
     frame = data[:start] + data[end:]
     known = _HEADERS.get(frame)
     if known is not None and data[end : end + 1] == b'"':
-        return known._replace(nonce=base64url.decode(data[start:end], "jws.header.nonce", "/nonce"))
+        nonce = base64url.decode(data[start:end], "jws.header.nonce", "/nonce")
+        return _Header(known.alg, known.kid, known.typ, known.aud, nonce, known.iat)
     header = _judge_header(data)
     # Only where the member found is the header's own nonce: the same words may stand in a member of the
     # sender's, and then the frame would say nothing of the nonce.

@@ -42,6 +42,7 @@ from ledger.store.opening import Writer, is_shared, open_reader, open_writer
 from ledger.store.writer_lock import hold_writer_lock
 from tallystick import config as configuration
 from tallystick import migrations
+from tallystick.collection import settle
 from tallystick.config import Config
 from tallystick.watchdog import end_with_parent
 
@@ -172,6 +173,7 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
         nudges = Nudges(schedule, config.anchoring.every_entries, log.head.events)
         schedule.start()
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    settle()
     _answer("ready")
     try:
         server.serve()

@@ -18,6 +18,7 @@ from intake.service import Intake
 from ledger.errors import ReadOnly
 from ledger.store.opening import open_reader
 from tallystick import config as configuration
+from tallystick.collection import settle
 from tallystick.sequencer_process import anchor_policy, utc_now
 from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE
 from tallystick.watchdog import end_with_parent
@@ -56,6 +57,7 @@ def create() -> Flask:
         )
     )
     atexit.register(_leave_at_once)
+    settle()
     return app
 
 
