@@ -8,10 +8,11 @@ a Unix socket, for a server whose workers are processes of their own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import select
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from intake.wire import (
 
 ANSWER_TIMEOUT_S = 30.0  # a commit takes milliseconds; a caller that waited this long must ask again
 RECEIVE_SIZE = 1 << 18
-LINGER_S = 0.001  # how long a crowd is waited for; a lone sender never waits
+LINGER_S = 0.002  # how long a crowd is waited for; a lone sender never waits
 IDLE_TICK_S = 0.25  # how late the newest checkpoint may be published when nothing else arrives
 SUBMISSIONS_MAX = 512  # taken off the sockets at once; the rest waits in their senders
 CONNECTIONS_MAX = 1024
@@ -74,37 +75,57 @@ class SocketGate:
         self._path = path
         self._idle: list[socket.socket] = []  # append and pop are atomic; the newest is used first
         self._connections: set[socket.socket] = set()  # idle or not, so that close() finds them
+        self._numbers = itertools.count(1)
 
     def submit(self, submission: Submission) -> Outcome:
+        submission = msgspec.structs.replace(submission, number=next(self._numbers))
         frame = encode(submission)
-        connection = self._take()
+        with contextlib.suppress(IndexError):  # none is idle
+            connection = self._idle.pop()
+            try:
+                return self._ask(connection, frame, submission)
+            except (ConnectionError, EOFError):
+                # The sequencer that it led to has ended since, perhaps with this in its hands. Asking the
+                # new one is safe: what was appended is answered as a duplicate.
+                pass
+            except OSError as error:
+                raise _lost(error) from error
+        try:
+            return self._ask(self._connect(), frame, submission)
+        except (OSError, EOFError) as error:
+            # Whether it was appended is unknown here. The caller's retry finds its receipt if it was.
+            raise _lost(error) from error
+
+    def _ask(self, connection: socket.socket, frame: bytes, submission: Submission) -> Outcome:
+        """One question and its answer. Raises OSError or EOFError, and then the connection is gone."""
         try:
             connection.sendall(frame)
-            (size,) = LENGTH.unpack(_receive_exactly(connection, LENGTH.size))
-            outcome = decode_outcome(_receive_exactly(connection, size))
-            if outcome.error is None and len(outcome.results) != len(submission.items):
+            try:
+                body, is_last = _receive_frame(connection)
+                outcome = decode_outcome(body)
+            except msgspec.MsgspecError as error:
+                raise EOFError("the answer cannot be read") from error
+            count = len(submission.items) if outcome.error is None else 0
+            if outcome.number != submission.number or len(outcome.results) != count:
                 raise EOFError("the answer is about another submission")
-        except BaseException as error:
+        except BaseException:
             # Its answer may still come: the next submission must not read it as its own.
             self._drop(connection)
-            if not isinstance(error, OSError | EOFError | msgspec.MsgspecError):
-                raise
-            # Whether it was appended is unknown here. The caller's retry finds its receipt if it was.
-            raise Busy(
-                "intake.sequencer-lost", f"the sequencer did not answer: {type(error).__name__}"
-            ) from error
-        self._idle.append(connection)
+            raise
+        if is_last:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)  # whatever follows answers nothing that was asked
         return outcome
 
-    def _take(self) -> socket.socket:
-        while self._idle:
-            with contextlib.suppress(IndexError):  # another thread was faster
-                connection = self._idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                self._drop(connection)  # the sequencer that it led to is gone
+    def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(ANSWER_TIMEOUT_S)
+        # The system's own timeout: Python's would ask the system once more before each byte that it
+        # reads or writes, and give up the interpreter lock each time.
+        seconds, rest = divmod(ANSWER_TIMEOUT_S, 1)
+        limit = struct.pack("ll", int(seconds), int(rest * 1_000_000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, limit)
         try:
             connection.connect(str(self._path))
         except OSError as error:
@@ -126,14 +147,8 @@ class SocketGate:
         connection.close()
 
 
-def _is_quiet(connection: socket.socket) -> bool:
-    """Whether an idle connection is open and holds nothing to read: neither an end nor a stray answer."""
-    watch = select.poll()
-    try:
-        watch.register(connection, select.POLLIN)
-        return not watch.poll(0)
-    except (OSError, ValueError):  # closed on our side
-        return False
+def _lost(error: BaseException) -> Busy:
+    return Busy("intake.sequencer-lost", f"the sequencer did not answer: {type(error).__name__}")
 
 
 class GateServer:
@@ -220,8 +235,8 @@ class GateServer:
 
     def _answer(self, ready: list[tuple[_Peer, Submission]]) -> None:
         outcomes = self._sequencer.process([submission for _, submission in ready])
-        for (peer, _), outcome in zip(ready, outcomes, strict=True):
-            peer.queue(encode(outcome))
+        for (peer, submission), outcome in zip(ready, outcomes, strict=True):
+            peer.queue(encode(msgspec.structs.replace(outcome, number=submission.number)))
             if peer.flush():
                 self._interest(peer)
             else:
@@ -302,15 +317,31 @@ class _Peer:
         return True
 
 
-def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+def _receive_frame(connection: socket.socket) -> tuple[bytes, bool]:
+    """The body of the frame that comes next, and whether nothing came behind it."""
+    received = connection.recv(RECEIVE_SIZE)
+    while len(received) < LENGTH.size:
+        received += _more(connection, received)
+    (size,) = LENGTH.unpack_from(received)
+    end = LENGTH.size + size
     if size > FRAME_SIZE_MAX:
         raise EOFError("a frame beyond the bound")
-    buffer = bytearray(size)
-    view = memoryview(buffer)
-    done = 0
-    while done < size:
-        received = connection.recv_into(view[done:])
-        if received == 0:
+    if len(received) >= end:
+        return received[LENGTH.size : end], len(received) == end
+    whole = bytearray(end)
+    whole[: len(received)] = received
+    view = memoryview(whole)
+    done = len(received)
+    while done < end:
+        count = connection.recv_into(view[done:])
+        if count == 0:
             raise EOFError("the sequencer closed the connection")
-        done += received
-    return bytes(buffer)
+        done += count
+    return bytes(view[LENGTH.size :]), True
+
+
+def _more(connection: socket.socket, received: bytes) -> bytes:
+    chunk = connection.recv(RECEIVE_SIZE) if received else b""
+    if not chunk:
+        raise EOFError("the sequencer closed the connection")
+    return chunk

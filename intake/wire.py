@@ -60,10 +60,14 @@ class Item(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Submission(msgspec.Struct, array_like=True, frozen=True):
-    """Statements that came in one request. rollback: all of them or none."""
+    """Statements that came in one request. rollback: all of them or none.
+
+    number  comes back with the outcome: an answer that belongs to another question is never believed
+    """
 
     items: list[Item]
     rollback: bool
+    number: int = 0
 
 
 class ItemResult(msgspec.Struct, array_like=True, frozen=True):
@@ -82,6 +86,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     checkpoint: bytes = b""
     tree_size: int = 0
     error: FaultMessage | None = None
+    number: int = 0
 
 
 def fault_message(fault: Fault) -> FaultMessage:

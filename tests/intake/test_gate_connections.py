@@ -17,7 +17,7 @@ from intake import gate as gates
 from intake.errors import Busy
 from intake.gate import GateServer, SocketGate
 from intake.service import Intake, event_typs
-from intake.wire import LENGTH, ItemResult, Outcome, Submission, encode
+from intake.wire import LENGTH, ItemResult, Outcome, Submission, decode_submission, encode
 
 NOTHING = Submission([], rollback=False)
 
@@ -100,13 +100,15 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     listener.close()
 
 
-def read_frame(connection: socket.socket) -> None:
+def read_frame(connection: socket.socket) -> int:
+    """Read one submission; its number, which the answer must bring back."""
     (size,) = LENGTH.unpack(connection.recv(LENGTH.size, socket.MSG_WAITALL))
-    connection.recv(size, socket.MSG_WAITALL)
+    return decode_submission(connection.recv(size, socket.MSG_WAITALL)).number
 
 
-def answer(tree_size: int, results: int = 0) -> bytes:
-    return encode(Outcome([ItemResult("appended", 7, bytes(32))] * results, tree_size=tree_size))
+def answer(tree_size: int, results: int = 0, number: int = 1) -> bytes:
+    placed = [ItemResult("appended", 7, bytes(32))] * results
+    return encode(Outcome(placed, tree_size=tree_size, number=number))
 
 
 def test_an_answer_that_comes_too_late_is_nobodys(
@@ -122,8 +124,7 @@ def test_an_answer_that_comes_too_late_is_nobodys(
             connection.sendall(answer(1))
 
     def prompt(connection: socket.socket) -> None:
-        read_frame(connection)
-        connection.sendall(answer(2))
+        connection.sendall(answer(2, number=read_frame(connection)))
 
     gate = scripted(late, prompt)
     with pytest.raises(Busy):
@@ -136,16 +137,14 @@ def test_an_interrupt_between_question_and_answer_ends_the_connection(
     scripted: Callable[..., SocketGate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def one(connection: socket.socket) -> None:
-        read_frame(connection)
-        connection.sendall(answer(1))
+        connection.sendall(answer(1, number=read_frame(connection)))
 
     def two(connection: socket.socket) -> None:
-        read_frame(connection)
-        connection.sendall(answer(2))
+        connection.sendall(answer(2, number=read_frame(connection)))
 
     gate = scripted(one, two)
     with monkeypatch.context() as patch:
-        patch.setattr(gates, "_receive_exactly", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        patch.setattr(gates, "_receive_frame", lambda *_: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
             gate.submit(NOTHING)
     assert gate.submit(NOTHING).tree_size == 2
@@ -160,8 +159,7 @@ def test_an_idle_connection_that_is_not_quiet_is_not_used_again(
     said = threading.Event()
 
     def two_answers(connection: socket.socket) -> None:
-        read_frame(connection)
-        connection.sendall(answer(1))
+        connection.sendall(answer(1, number=read_frame(connection)))
         connection.sendall(stray)
         if stray:
             said.set()
@@ -170,8 +168,7 @@ def test_an_idle_connection_that_is_not_quiet_is_not_used_again(
         said.set()
 
     def prompt(connection: socket.socket) -> None:
-        read_frame(connection)
-        connection.sendall(answer(2))
+        connection.sendall(answer(2, number=read_frame(connection)))
 
     gate = scripted(two_answers, prompt)
     assert gate.submit(NOTHING).tree_size == 1
@@ -181,7 +178,14 @@ def test_an_idle_connection_that_is_not_quiet_is_not_used_again(
 
 
 @pytest.mark.parametrize(
-    "bad", [answer(1, results=1), LENGTH.pack(2**31), LENGTH.pack(3) + b"\xc1\xc1\xc1", b"\x00"]
+    "bad",
+    [
+        answer(1, results=1),
+        answer(1, number=99),
+        LENGTH.pack(2**31),
+        LENGTH.pack(3) + b"\xc1\xc1\xc1",
+        b"\x00",
+    ],
 )
 def test_an_answer_that_is_not_this_submissions_is_busy(
     scripted: Callable[..., SocketGate], bad: bytes
