@@ -80,6 +80,11 @@ class Pack:
     def verdict(self) -> Verdict:
         return self.report.verdict
 
+    @property
+    def entries_count(self) -> int:
+        """How many entries the journey stands for; a line of it may stand for several."""
+        return sum(step.times for step in self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
@@ -190,8 +195,8 @@ def intact(pack: Pack) -> CheckView:
         return CheckView(
             question, "none", "Not checked", "It was not, or not wholly, checked by this server."
         )
-    verify = "verifies" if len(pack.steps) == 1 else "verify"
-    shown = f"{entries_in_words(len(pack.steps))} shown here {verify}"
+    verify = "verifies" if pack.entries_count == 1 else "verify"
+    shown = f"{entries_in_words(pack.entries_count)} shown here {verify}"
     proved = f"{shown}: signatures, places in the ledger, and the keys’ history"
     if pack.erased:
         gone = count_in_words(pack.erased, "more entry", "more entries")

@@ -198,13 +198,13 @@ def _hero(pack: Pack, trouble: Trouble | None) -> _Hero:
             "Every signature and every place in the ledger verifies. The independent time-stamp that fixes"
             " it from outside is still to come: look again in a while.",
         )
-    each = "" if len(pack.steps) == 1 else "each "
+    each = "" if pack.entries_count == 1 else "each "
     return _Hero(
         "ok",
         "whole",
         proved,
         "This pack’s record checks out",
-        f"{entries_in_words(len(pack.steps))}, {each}signed by the company that wrote it, in an unbroken"
+        f"{entries_in_words(pack.entries_count)}, {each}signed by the company that wrote it, in an unbroken"
         " ledger that an independent time-stamp has fixed.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -400,6 +401,20 @@ def test_pages_are_small_whatever_partners_write(site):
     response = page(site.client, "1")
     assert len(response.data) < PAGE_SIZE_MAX
     assert "46 more steps are in the evidence file" in response.text
+
+
+def test_a_run_of_like_events_is_one_line_and_still_counts_each(site):
+    readings = [
+        ("acme", tt_site.object_event(LINE_START + timedelta(hours=n), [pack_urn("77")], "sensor_reporting"))
+        for n in range(5)
+    ]
+    site.append(*tt_site.journey("77"), *readings)
+    site.anchor()
+    text = page(site.client, "77").text
+    assert "Measured on the way, 5 times" in text
+    entries = json.loads(site.client.get(f"/evidence?epc={pack_urn('77')}").data)["entries"]
+    events = sum(entry["entry"]["kind"] == "event" for entry in entries)
+    assert f"All {events} entries shown here verify" in text
 
 
 def test_every_page_is_whole_in_one_request_under_30_kb(anchored):
