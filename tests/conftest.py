@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 import tt_postgres
+from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 IN_CI = os.environ.get("CI") == "true"
+
+# A shared machine may stand still for a moment in the middle of an example: time is never what is tested.
+settings.register_profile(
+    "house", deadline=None, derandomize=IN_CI, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 
 def skip_unless_ci(reason: str) -> None:
