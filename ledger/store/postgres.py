@@ -35,6 +35,7 @@ from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
 from ledger.store.rules import (
     READ_SPAN_MAX,
     SEQ_MAX,
+    RowReader,
     keys_below,
     segment_spans,
     text_of,
@@ -97,7 +98,7 @@ _FIND_UP = _FIND_NAME.format(shift=PART_KEY_BITS, beyond=">", order="ASC")
 _FIND_DOWN = _FIND_NAME.format(shift=PART_KEY_BITS, beyond="<", order="DESC")
 
 
-class PostgresReader:
+class PostgresReader(RowReader):
     """A LedgerStore over sessions that cannot write; each statement sees the newest commit.
 
     Where a method asks twice, the head is asked first: what it covers is there for the second question, for
@@ -110,32 +111,8 @@ class PostgresReader:
         self._engine = engine
         self.engine = engine
 
-    def read_checkpoint(self) -> bytes:
-        head = self.read_head()
-        if head is None:
-            raise NotInLog("store.empty", "the ledger has no genesis yet, so no checkpoint")
-        return head.checkpoint
-
     def read_head(self) -> Head | None:
         return reading(self._engine, _read_head)
-
-    def read_entry(self, seq: int) -> bytes:
-        entry = self.read_entries(seq, seq + 1)
-        if not entry:
-            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
-        return entry[0]
-
-    def read_statement(self, seq: int) -> bytes | None:
-        statement = self.read_statements(seq, seq + 1)
-        if not statement:
-            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
-        return statement[0]
-
-    def read_entries(self, start: int, end: int) -> list[bytes]:
-        return [row or b"" for row in self._read_span("SELECT seq, entry FROM entries", start, end)]
-
-    def read_statements(self, start: int, end: int) -> list[bytes | None]:
-        return self._read_span("SELECT seq, body FROM statements", start, end)
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
         if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= SEQ_MAX // TILE_WIDTH:

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import datetime
 
 from ledger import entry as entries
-from ledger.errors import EntryMalformed
-from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Record
+from ledger.errors import EntryMalformed, NotInLog
+from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Head, Record
 
 READ_SPAN_MAX = 65_536  # entries one read may ask for
 SEQ_MAX = 2**63 - 1
 SPAN_GROWTH = 8  # segments searched at once: 1, then 8, then 64…
+
+
+class RowReader(ABC):
+    """The questions of a LedgerStore that come down to its head and a span of rows."""
+
+    @abstractmethod
+    def read_head(self) -> Head | None: ...
+
+    @abstractmethod
+    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
+        """One value a position of `start <= seq < end`, None where a row is gone; up to the head."""
+
+    def read_checkpoint(self) -> bytes:
+        head = self.read_head()
+        if head is None:
+            raise NotInLog("store.empty", "the ledger has no genesis yet, so no checkpoint")
+        return head.checkpoint
+
+    def read_entry(self, seq: int) -> bytes:
+        entry = self.read_entries(seq, seq + 1)
+        if not entry:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return entry[0]
+
+    def read_statement(self, seq: int) -> bytes | None:
+        statement = self.read_statements(seq, seq + 1)
+        if not statement:
+            raise NotInLog("store.seq", f"the log has no entry {seq} yet")
+        return statement[0]
+
+    def read_entries(self, start: int, end: int) -> list[bytes]:
+        return [row or b"" for row in self._read_span("SELECT seq, entry FROM entries", start, end)]
+
+    def read_statements(self, start: int, end: int) -> list[bytes | None]:
+        return self._read_span("SELECT seq, body FROM statements", start, end)
 
 
 def segment_spans(from_seq: int, size: int, bits: int, *, descending: bool) -> Iterator[tuple[int, int]]:
