@@ -108,7 +108,7 @@ class Sent:
 
 
 class _Client:
-    __slots__ = ("buffer", "due", "out", "sock", "started")
+    __slots__ = ("buffer", "out", "sock", "started")
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.sock = socket.create_connection(address, timeout=TIMEOUT_S)
@@ -117,12 +117,10 @@ class _Client:
         self.buffer = bytearray()
         self.out = memoryview(b"")
         self.started = 0.0
-        self.due = False
 
     def begin(self, request: bytes) -> None:
         self.out = memoryview(request)
         self.started = time.perf_counter()
-        self.due = True
 
     def push(self) -> None:
         try:
@@ -146,7 +144,6 @@ class _Client:
             return None
         whole = bytes(self.buffer)
         self.buffer.clear()
-        self.due = False
         return whole
 
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from intake.errors import NotAllowed
+from keys import key_statements
 from keys.registry import Party
 
 EVENT_TYP = "epcis-event+jws"
-KEY_TYP = "key+jws"
+KEY_TYP = key_statements.TYP_KEY
+GENESIS_TYP = key_statements.TYP_GENESIS
 ANCHOR_TYP = "anchor+jws"
-GENESIS_TYP = "genesis+jws"
 
 # The kind of entry that a statement of each class becomes.
 KIND_OF_TYP: Mapping[str, str] = {

@@ -55,9 +55,8 @@ class LocalGate:
 
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
-        self._lock = (
-            threading.Lock()
-        )  # a Log belongs to one thread at a time; order between processes is the head's
+        # A Log belongs to one thread at a time. Between processes the head in the database decides.
+        self._lock = threading.Lock()
 
     def submit(self, submission: Submission) -> Outcome:
         with self._lock:
@@ -80,10 +79,13 @@ class SocketGate:
     def submit(self, submission: Submission) -> Outcome:
         submission = msgspec.structs.replace(submission, number=next(self._numbers))
         frame = encode(submission)
-        with contextlib.suppress(IndexError):  # none is idle
-            connection = self._idle.pop()
+        try:
+            idle = self._idle.pop()
+        except IndexError:
+            idle = None
+        if idle is not None:
             try:
-                return self._ask(connection, frame, submission)
+                return self._ask(idle, frame, submission)
             except (ConnectionError, EOFError):
                 # The sequencer that it led to has ended since, perhaps with this in its hands. Asking the
                 # new one is safe: what was appended is answered as a duplicate.
@@ -319,9 +321,12 @@ class _Peer:
 
 def _receive_frame(connection: socket.socket) -> tuple[bytes, bool]:
     """The body of the frame that comes next, and whether nothing came behind it."""
-    received = connection.recv(RECEIVE_SIZE)
+    received = b""
     while len(received) < LENGTH.size:
-        received += _more(connection, received)
+        chunk = connection.recv(RECEIVE_SIZE)
+        if not chunk:
+            raise EOFError("the sequencer closed the connection")
+        received += chunk
     (size,) = LENGTH.unpack_from(received)
     end = LENGTH.size + size
     if size > FRAME_SIZE_MAX:
@@ -338,10 +343,3 @@ def _receive_frame(connection: socket.socket) -> tuple[bytes, bool]:
             raise EOFError("the sequencer closed the connection")
         done += count
     return bytes(view[LENGTH.size :]), True
-
-
-def _more(connection: socket.socket, received: bytes) -> bytes:
-    chunk = connection.recv(RECEIVE_SIZE) if received else b""
-    if not chunk:
-        raise EOFError("the sequencer closed the connection")
-    return chunk
