@@ -696,8 +696,12 @@ def test_a_rewritten_ledger_in_ranges_is_told_as_in_one_go(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("claimed", [(1 << 20) + 1, 1 << 40, 2**63 - 1])
-def test_a_signed_size_far_beyond_what_is_stored_is_refuted_at_once(claimed: int) -> None:
+def test_a_signed_size_far_beyond_what_is_stored_is_refuted_at_once(
+    claimed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A log's key signs any size. To look for each of 2**63 entries would keep the auditor for ever.
+    # The auditor probes at random; of the smallest claim one run in fifty would hit what is there.
+    monkeypatch.setattr("ledger.audit.randbelow", lambda size: size - 1)
     ledger = build_ledger(sample_statements(300))
     ledger.checkpoint = checkpoints.sign(Checkpoint(ORIGIN, claimed, ledger.root), *ledger.signers)
     started = time.process_time()
