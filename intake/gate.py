@@ -28,9 +28,10 @@ from intake.wire import (
     LENGTH,
     Outcome,
     Submission,
-    decode_outcome,
-    decode_submission,
-    encode,
+    decode_answer,
+    decode_frame,
+    encode_answer,
+    encode_frame,
 )
 
 ANSWER_TIMEOUT_S = 30.0  # a commit takes milliseconds; a caller that waited this long must ask again
@@ -78,7 +79,7 @@ class SocketGate:
 
     def submit(self, submission: Submission) -> Outcome:
         submission = msgspec.structs.replace(submission, number=next(self._numbers))
-        frame = encode(submission)
+        frame = encode_frame([submission])
         try:
             idle = self._idle.pop()
         except IndexError:
@@ -104,11 +105,11 @@ class SocketGate:
             connection.sendall(frame)
             try:
                 body, is_last = _receive_frame(connection)
-                outcome = decode_outcome(body)
-            except msgspec.MsgspecError as error:
+                (outcome,) = decode_answer(body)
+            except (msgspec.MsgspecError, ValueError) as error:
                 raise EOFError("the answer cannot be read") from error
-            count = len(submission.items) if outcome.error is None else 0
-            if outcome.number != submission.number or len(outcome.results) != count:
+            count = len(submission) if outcome.error is None else 0
+            if outcome.number != submission.number or outcome.count != count:
                 raise EOFError("the answer is about another submission")
         except BaseException:
             # Its answer may still come: the next submission must not read it as its own.
@@ -227,8 +228,9 @@ class GateServer:
                 body = peer.take_frame()
                 if body is not None:
                     try:
-                        ready.append((peer, decode_submission(body)))
-                    except msgspec.MsgspecError:
+                        (submission,) = decode_frame(body)
+                        ready.append((peer, submission))
+                    except (msgspec.MsgspecError, ValueError):
                         self._close(peer)  # not one of our workers, or not of our version
             self._interest(peer)
             if len(ready) >= SUBMISSIONS_MAX:
@@ -238,7 +240,7 @@ class GateServer:
     def _answer(self, ready: list[tuple[_Peer, Submission]]) -> None:
         outcomes = self._sequencer.process([submission for _, submission in ready])
         for (peer, submission), outcome in zip(ready, outcomes, strict=True):
-            peer.queue(encode(msgspec.structs.replace(outcome, number=submission.number)))
+            peer.queue(encode_answer([msgspec.structs.replace(outcome, number=submission.number)]))
             if peer.flush():
                 self._interest(peer)
             else:

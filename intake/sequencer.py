@@ -18,7 +18,6 @@ from intake.wire import (
     REFUSED,
     ROLLED_BACK,
     FaultMessage,
-    Item,
     ItemResult,
     Outcome,
     Submission,
@@ -29,6 +28,7 @@ from keys.registry import Registry
 from ledger import entry as entry_format
 from ledger.errors import HeadMoved, LedgerError, ReadOnly, RecordDamaged
 from ledger.log import Appended, Log, Pending, Placed
+from ledger.store.packing import unpack_names
 from ledger.store.protocol import Head
 
 logger = logging.getLogger(__name__)
@@ -91,9 +91,9 @@ class Sequencer:
             now = self._log.record_time()
             judged = [self._judge(submission, registry, now) for submission in group]
             pending = [
-                Pending(item.kind, item.raw, item.unique_key, item.names)
+                item
                 for submission, faults in zip(group, judged, strict=True)
-                for item, fault in zip(submission.items, faults, strict=True)
+                for item, fault in zip(_items(submission), faults, strict=True)
                 if fault is None
             ]
             try:
@@ -118,17 +118,18 @@ class Sequencer:
         """One fault or None for each item; under rollback one fault takes all others with it."""
         faults: list[FaultMessage | None] = []
         doubtful: list[int] = []
-        for index, item in enumerate(submission.items):
-            fault = item.objection
-            if item.kind == "key":
-                fault = self._judge_key_statement(item, registry, now)
+        for index, which in enumerate(submission.sort_indexes()):
+            kind, typ, kid = submission.sorts[which]
+            fault = submission.objections.get(index)
+            if kind == "key":
+                fault = self._judge_key_statement(submission.statements()[index], registry, now)
             elif (
                 fault is not None
-                or item.keys_seq != registry.newest_seq
+                or submission.keys_seq != registry.newest_seq
                 # It may have expired on the way here.
-                or registry.keys[item.kid].not_after is not None
+                or registry.keys[kid].not_after is not None
             ):
-                found = objection(registry, item.kid, item.typ, now)
+                found = objection(registry, kid, typ, now)
                 fault = None if found is None else fault_message(found)
             faults.append(fault)
             if fault is not None:
@@ -136,9 +137,10 @@ class Sequencer:
         if doubtful:
             # A statement that is in the ledger already is answered with its first receipt, even if its
             # key has ended since: the partner that lost the answer must be able to get it.
-            known = self._log.store.find_unique([submission.items[index].unique_key for index in doubtful])
+            keys = submission.key_list()
+            known = self._log.store.find_unique([keys[index] for index in doubtful])
             for index in doubtful:
-                if submission.items[index].unique_key in known:
+                if keys[index] in known:
                     faults[index] = None
         if submission.rollback and any(faults):
             rolled_back = FaultMessage(
@@ -147,9 +149,9 @@ class Sequencer:
             return [rolled_back if fault is None else fault for fault in faults]
         return faults
 
-    def _judge_key_statement(self, item: Item, registry: Registry, now: datetime) -> FaultMessage | None:
+    def _judge_key_statement(self, raw: bytes, registry: Registry, now: datetime) -> FaultMessage | None:
         try:
-            registry.apply(self._log.head.tree_size, now, item.raw)
+            registry.apply(self._log.head.tree_size, now, raw)
         except Fault as fault:
             return fault_message(fault)
         return None
@@ -187,12 +189,12 @@ def _groups(submissions: Sequence[Submission]) -> list[list[Submission]]:
     size = 0
     open_group = False
     for submission in submissions:
-        alone = any(item.kind == "key" for item in submission.items)
-        if alone or not open_group or size + len(submission.items) > APPEND_COUNT_MAX:
+        alone = any(kind == "key" for kind, _, _ in submission.sorts)
+        if alone or not open_group or size + len(submission) > APPEND_COUNT_MAX:
             groups.append([])
             size = 0
         groups[-1].append(submission)
-        size += len(submission.items)
+        size += len(submission)
         open_group = not alone
     return groups
 
@@ -204,7 +206,7 @@ def _outcome(
     head: Head,
 ) -> Outcome:
     results = []
-    for _, fault in zip(submission.items, faults, strict=True):
+    for fault in faults:
         if fault is None:
             place = next(placed)
             status = DUPLICATE if place.duplicate else APPENDED
@@ -213,4 +215,22 @@ def _outcome(
             results.append(ItemResult(ROLLED_BACK))
         else:
             results.append(ItemResult(REFUSED, fault=fault))
-    return Outcome(results, head.checkpoint, head.tree_size)
+    return Outcome(
+        each=results, checkpoint=head.checkpoint, tree_size=head.tree_size, number=submission.number
+    )
+
+
+def _items(submission: Submission) -> list[Pending]:
+    columns = zip(
+        submission.sort_indexes(),
+        submission.statements(),
+        submission.key_list(),
+        submission.names_of_each(),
+        strict=True,
+    )
+    return [
+        Pending(
+            submission.sorts[which][0], raw, key, [(ordinal, key) for key, ordinal in unpack_names(names)]
+        )
+        for which, raw, key, names in columns
+    ]

@@ -108,7 +108,7 @@ class Intake:
         good = [] if refused and behaviour == "rollback" else [p for p in judged if isinstance(p, Prepared)]
         answer = wire.Outcome()
         if good:
-            submission = wire.Submission([wire.item_of(p) for p in good], behaviour == "rollback")
+            submission = wire.submission_of(good, rollback=behaviour == "rollback")
             answer = self._gate.submit(submission)
             if answer.error is not None:
                 raise wire.fault_of(answer.error)
@@ -116,7 +116,7 @@ class Intake:
 
     def require_writable(self) -> None:
         """Return if a statement could be appended now; raise Busy, ReadOnly or ClockBehind if not."""
-        answer = self._gate.submit(wire.Submission([], rollback=False))
+        answer = self._gate.submit(wire.submission_of([], rollback=False))
         if answer.error is not None:
             raise wire.fault_of(answer.error)
 

@@ -17,9 +17,9 @@ from intake import gate as gates
 from intake.errors import Busy
 from intake.gate import GateServer, SocketGate
 from intake.service import Intake, event_typs
-from intake.wire import LENGTH, ItemResult, Outcome, Submission, decode_submission, encode
+from intake.wire import LENGTH, ItemResult, Outcome, decode_frame, encode_answer, submission_of
 
-NOTHING = Submission([], rollback=False)
+NOTHING = submission_of([], rollback=False)
 
 
 @pytest.fixture
@@ -103,12 +103,13 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def read_frame(connection: socket.socket) -> int:
     """Read one submission; its number, which the answer must bring back."""
     (size,) = LENGTH.unpack(connection.recv(LENGTH.size, socket.MSG_WAITALL))
-    return decode_submission(connection.recv(size, socket.MSG_WAITALL)).number
+    (submission,) = decode_frame(connection.recv(size, socket.MSG_WAITALL))
+    return submission.number
 
 
 def answer(tree_size: int, results: int = 0, number: int = 1) -> bytes:
     placed = [ItemResult("appended", 7, bytes(32))] * results
-    return encode(Outcome(placed, tree_size=tree_size, number=number))
+    return encode_answer([Outcome(each=placed, tree_size=tree_size, number=number)])
 
 
 def test_an_answer_that_comes_too_late_is_nobodys(

@@ -399,7 +399,7 @@ def test_an_objection_is_judged_again_by_the_newest_state(ledger: Ledger) -> Non
     registry = ledger.intake.registry()
     prepared = prepare(event_statement(1), registry, event_typs(), ledger.clock())
     stale = replace(prepared, objection=Refused("key.revoked", "as an old view had it"))
-    outcome = ledger.gate.submit(wire.Submission([wire.item_of(stale)], rollback=True))
+    outcome = ledger.gate.submit(wire.submission_of([stale], rollback=True))
     assert outcome.results[0].status == "appended"
 
 
@@ -411,13 +411,13 @@ def test_a_mistake_of_ours_stops_its_submission_and_nobody_elses(
 
     def submission(serial: int) -> wire.Submission:
         prepared = prepare(event_statement(serial), registry, event_typs(), ledger.clock())
-        return wire.Submission([wire.item_of(prepared)], rollback=True)
+        return wire.submission_of([prepared], rollback=True)
 
     poison = submission(2)
     append = ledger.log.append
 
     def brittle(items, **options):
-        if any(item.statement == poison.items[0].raw for item in items):
+        if any(item.statement == poison.statements()[0] for item in items):
             raise ZeroDivisionError
         return append(items, **options)
 

@@ -38,7 +38,7 @@ def damage(ledger: Ledger, sql: str, *parameters: object) -> None:
 def submission(ledger: Ledger, *statements: bytes) -> wire.Submission:
     registry = ledger.intake.registry()
     prepared = [prepare(raw, registry, event_typs(), ledger.clock()) for raw in statements]
-    return wire.Submission([wire.item_of(one) for one in prepared], rollback=True)
+    return wire.submission_of(prepared, rollback=True)
 
 
 @pytest.mark.parametrize(

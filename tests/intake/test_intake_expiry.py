@@ -66,7 +66,7 @@ def test_a_key_that_expires_on_the_way_to_the_sequencer_signs_nothing(ledger: Le
     prepared = prepare(event_statement(1, PARTY), ledger.intake.registry(), event_typs(), ledger.clock())
     assert prepared.objection is None
     ledger.clock.now = not_after + timedelta(microseconds=1)
-    (result,) = ledger.gate.submit(wire.Submission([wire.item_of(prepared)], rollback=True)).results
+    (result,) = ledger.gate.submit(wire.submission_of([prepared], rollback=True)).results
     assert result.fault is not None
     assert result.fault.code == "key.expired"
     require_sound(ledger)
@@ -143,5 +143,5 @@ def test_an_objection_of_an_old_time_falls_with_it(ledger: Ledger) -> None:
     ahead = prepare(event_statement(1, PARTY), registry, event_typs(), not_after + SECOND)
     assert ahead.objection is not None
     again = replace(ahead, keys_seq=registry.newest_seq)
-    (result,) = ledger.gate.submit(wire.Submission([wire.item_of(again)], rollback=True)).results
+    (result,) = ledger.gate.submit(wire.submission_of([again], rollback=True)).results
     assert result.status == "appended"

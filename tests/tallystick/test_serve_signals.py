@@ -14,7 +14,7 @@ import pytest
 
 from bench.server import Server
 from intake.gate import SocketGate
-from intake.wire import Submission
+from intake.wire import submission_of
 from ledger.errors import StoreFailed
 from ledger.log import Log
 from tallystick import founding
@@ -64,7 +64,7 @@ def test_a_passphrase_may_be_any_bytes(tmp_path: Path) -> None:
     supervisor.start()
     gate = SocketGate(tmp_path / "s")
     try:
-        assert gate.submit(Submission([], rollback=False)).error is None
+        assert gate.submit(submission_of([], rollback=False)).error is None
     finally:
         gate.close()
         supervisor.stop()
