@@ -8,8 +8,8 @@ the synchronous standbys if there are any, before it returns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ledger import entry as entries
 from ledger.errors import EntryMalformed, HeadMoved, NotInLog
 from ledger.merkle import HASH_SIZE
+from ledger.store import name_runs_postgres
 from ledger.store import postgres_rows as rows
 from ledger.store.postgres_connection import (
     failed,
@@ -30,14 +31,12 @@ from ledger.store.postgres_connection import (
     require_server,
     translated,
 )
-from ledger.store.postgres_schema import PART_KEY_BITS, SEGMENT_BITS, key_head, key_rest
 from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
 from ledger.store.rules import (
     READ_SPAN_MAX,
     SEQ_MAX,
     RowReader,
     keys_below,
-    segment_spans,
     text_of,
     time_of,
     unique_key,
@@ -73,7 +72,8 @@ _SWAP_AND_INSERT = (
     " WHERE EXISTS (SELECT FROM swapped)),"
     " u AS (INSERT INTO unique_keys SELECT t.* FROM unnest(%b::bytea[], %s::bigint[]) AS t"
     " WHERE EXISTS (SELECT FROM swapped)),"
-    " n AS (INSERT INTO names SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS t"
+    " n AS (INSERT INTO name_level0 SELECT t.* FROM"
+    " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[]) AS t"
     " WHERE EXISTS (SELECT FROM swapped))"
     " SELECT 1 FROM swapped"
 )
@@ -85,17 +85,6 @@ _EDGE = (
     "INSERT INTO tile_edges VALUES (%s, %s, %b) ON CONFLICT (level)"
     " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes"
 )
-# Each segment is one probe of the index, which holds a name's places in log order.
-_FIND_NAME = (
-    "SELECT n.seq, n.ordinal FROM generate_series(%s::bigint, %s::bigint) AS probed(segment)"
-    " CROSS JOIN LATERAL (SELECT seq, ordinal FROM names"
-    " WHERE part = (probed.segment << {shift} | %s::bigint)"
-    " AND rest = %s::int AND (seq, ordinal) {beyond} (%s::bigint, %s::bigint) AND seq < %s::bigint"
-    " ORDER BY seq {order}, ordinal {order} LIMIT %s::int) AS n"
-    " ORDER BY n.seq {order}, n.ordinal {order} LIMIT %s::int"
-)
-_FIND_UP = _FIND_NAME.format(shift=PART_KEY_BITS, beyond=">", order="ASC")
-_FIND_DOWN = _FIND_NAME.format(shift=PART_KEY_BITS, beyond="<", order="DESC")
 
 
 class PostgresReader(RowReader):
@@ -138,18 +127,12 @@ class PostgresReader(RowReader):
         if not 1 <= limit <= NAME_LIMIT_MAX:
             raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
         beyond = after or ((SEQ_MAX, SEQ_MAX) if descending else (-1, -1))
-        query = _FIND_DOWN if descending else _FIND_UP
 
         def find(connection: Connection) -> list[tuple[int, int]]:
-            found: list[tuple[int, int]] = []
-            size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
-            for low, high in segment_spans(beyond[0], size, SEGMENT_BITS, descending=descending):
-                wanted = limit - len(found)
-                asked = (low, high, key_head(key), key_rest(key), *beyond, size, wanted, wanted)
-                found.extend((seq, ordinal) for seq, ordinal in connection.exec_driver_sql(query, asked))
-                if len(found) == limit:
-                    break
-            return found
+            def ask(query: str, values: tuple[object, ...]) -> list[Any]:
+                return list(connection.exec_driver_sql(query, values))
+
+            return name_runs_postgres.find(ask, key, beyond, limit, descending=descending)
 
         return reading(self._engine, find)
 
@@ -212,6 +195,13 @@ class PostgresStore(PostgresReader):
             )
             if result.rowcount != 1:
                 raise HeadMoved("store.head", f"the head is no longer at size {expected_size}")
+
+    @contextmanager
+    def merging(self) -> Iterator[name_runs_postgres.MergeTransaction | None]:
+        """A transaction for a step of name_runs_merge; None while another process takes one."""
+        with translated("merge", self.engine), self.engine.begin() as connection:
+            transaction = name_runs_postgres.MergeTransaction(raw(connection))
+            yield transaction if transaction.take_lock() else None
 
     def settle_head(self) -> Head | None:
         self._give_up_turn()
@@ -368,7 +358,8 @@ def _columns_of(records: Sequence[Record]) -> tuple[list[Any], ...]:
     seqs = [r.seq for r in records]
     entry_column, body_column = [r.entry for r in records], [r.statement for r in records]
     keys = [unique_key(r) for r in records]
-    return (seqs, entry_column, seqs, body_column, keys, seqs, *rows.name_columns(records))
+    level0 = list(zip(*rows.name_level0(records), strict=True)) or [(), (), (), ()]
+    return (seqs, entry_column, seqs, body_column, keys, seqs, *map(list, level0))
 
 
 def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
@@ -377,7 +368,7 @@ def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> Non
         ("entries", rows.entry_rows(records)),
         ("statements", rows.statement_rows(records)),
         ("unique_keys", rows.unique_rows(records)),
-        ("names", rows.name_rows(records)),
+        ("name_level0", rows.level0_rows(records)),
     ]
     with connection.cursor() as cursor:
         for table, data in tables:

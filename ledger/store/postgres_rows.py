@@ -10,15 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from struct import Struct
 
-from ledger.store.postgres_schema import (
-    KEY_HEAD_MASK,
-    PART_KEY_BITS,
-    REST_BITS,
-    REST_MASK,
-    SEGMENT_BITS,
-    key_head,
-    key_rest,
-)
+from ledger.store.name_runs import Level0Row, pack_names
+from ledger.store.name_runs import level0_rows as cut
 from ledger.store.protocol import Record
 from ledger.store.rules import unique_key
 
@@ -27,7 +20,7 @@ _END = b"\xff\xff"
 _SEQ_AND_BYTES = Struct(">hiqi")  # 2 fields: a bigint, then bytes that follow
 _BYTES = Struct(">hi")  # 2 fields: bytes that follow, then _SEQ
 _SEQ = Struct(">iq")
-_NAME = Struct(">hiqiqiiii")  # 4 fields: bigint, bigint, int, int
+_LEVEL0 = Struct(">hiqiqiqi")  # 4 fields: three bigints, then bytes that follow
 
 
 def entry_rows(records: Sequence[Record]) -> bytes:
@@ -48,38 +41,17 @@ def unique_rows(records: Sequence[Record]) -> bytes:
     return _file(_BYTES.pack(2, len(key)) + key + _SEQ.pack(8, seq) for key, seq in pairs)
 
 
-def name_rows(records: Sequence[Record]) -> bytes:
-    """(part, seq, ordinal, rest) of every name, each place once, in the order of the index."""
-    pack = _NAME.pack
-    # Packed, they sort as their numbers do: none is negative, and each field has one length. Two names that
-    # collide in all 64 bits are one place, or whoever finds such a pair could stop an append with it.
-    rows = {
-        pack(  # not by key_head() and key_rest(): here two calls a name would be felt
-            4,
-            8,
-            record.seq >> SEGMENT_BITS << PART_KEY_BITS | key >> REST_BITS & KEY_HEAD_MASK,
-            8,
-            record.seq,
-            4,
-            ordinal,
-            4,
-            key & REST_MASK,
-        )
-        for record in records
-        for ordinal, key in record.names
-    }
-    return _file(sorted(rows)) if rows else b""
+def name_level0(records: Sequence[Record]) -> list[Level0Row]:
+    """What the records name: one row, or none, or several where they name much."""
+    return cut(records[0].seq, [pack_names(r.names) for r in records])
 
 
-def name_columns(records: Sequence[Record]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """The same as four columns."""
-    rows = {
-        (record.seq >> SEGMENT_BITS << PART_KEY_BITS | key_head(key), record.seq, ordinal, key_rest(key))
-        for record in records
-        for ordinal, key in record.names
-    }
-    parts, seqs, ordinals, rests = zip(*sorted(rows), strict=True) if rows else ((), (), (), ())
-    return list(parts), list(seqs), list(ordinals), list(rests)
+def level0_rows(records: Sequence[Record]) -> bytes:
+    """(first_seq, last_seq, names, body) of each row of the index's level 0."""
+    found = name_level0(records)
+    pack = _LEVEL0.pack
+    rows = [pack(4, 8, first, 8, last, 8, names, len(body)) + body for first, last, names, body in found]
+    return _file(rows) if rows else b""
 
 
 def _file(rows: Iterable[bytes]) -> bytes:

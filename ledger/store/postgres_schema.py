@@ -1,46 +1,19 @@
 """Step 6 of 9: the tables on PostgreSQL. Beside ledger.store.schema, whose tables these are but for:
 
-Names, which are laid out for PostgreSQL's rows and cut into larger segments; and the triggers that refuse
-to change what was promised, which work by statement, so that an append pays for them once and not once a row.
+how rows of bytes are stored, and the triggers that refuse to change what was promised, which work by
+statement, so that an append pays for them once and not once a row.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table
+from sqlalchemy import Connection, MetaData
 
 from ledger.store import schema
 
-# 131,072 entries share a segment of the index of names. With fewer, a search probes more segments; with more,
-# the segment that inserts go to outgrows what a database keeps in memory.
-SEGMENT_BITS = 17
-# The index is led by `part`: the segment, then the head of the key. That makes 28 bytes a place where
-# segment and key in columns of their own make 44; `rest` is the tail of the key, so that none is lost.
-PART_KEY_BITS = 40
-REST_BITS = 64 - PART_KEY_BITS
-KEY_HEAD_MASK = (1 << PART_KEY_BITS) - 1
-REST_MASK = (1 << REST_BITS) - 1
-
 metadata = MetaData()
 
-for _table in (
-    schema.head,
-    schema.entries,
-    schema.statements,
-    schema.unique_keys,
-    schema.tiles,
-    schema.tile_edges,
-):
+for _table in schema.metadata.tables.values():
     _table.to_metadata(metadata)
-
-names = Table(
-    "names",
-    metadata,
-    Column("part", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("ordinal", Integer, nullable=False),
-    Column("rest", Integer, nullable=False),
-    Index("names_by_part", "part", "seq"),
-)
 
 _APPEND_ONLY = ("entries", "statements", "tiles", "unique_keys")
 
@@ -48,6 +21,15 @@ DDL: tuple[str, ...] = (
     # Hashes do not compress: without this each tile would be tried in vain.
     "ALTER TABLE tiles ALTER COLUMN hashes SET STORAGE EXTERNAL",
     "ALTER TABLE tile_edges ALTER COLUMN hashes SET STORAGE EXTERNAL",
+    "ALTER TABLE name_level0 ALTER COLUMN body SET STORAGE EXTERNAL",
+    # A block in its row, not beside it: one page to read instead of five.
+    "ALTER TABLE name_blocks ALTER COLUMN body SET STORAGE PLAIN",
+    # Merging deletes about as much as it writes: what is free is found soon, and used again.
+    *(
+        f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,"
+        " autovacuum_vacuum_insert_scale_factor = 1, autovacuum_vacuum_cost_delay = 0)"
+        for table in ("name_level0", "name_blocks")
+    ),
     """CREATE FUNCTION tallystick_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE integrity_constraint_violation
@@ -92,16 +74,6 @@ END $$""",
     "CREATE TRIGGER head_no_delete BEFORE DELETE OR TRUNCATE ON head"
     " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_head()",
 )
-
-
-def key_head(key: int) -> int:
-    """What of an index key goes into `part`, below the segment."""
-    return key >> REST_BITS & KEY_HEAD_MASK
-
-
-def key_rest(key: int) -> int:
-    """What of an index key goes into `rest`."""
-    return key & REST_MASK
 
 
 def create_all(connection: Connection) -> None:

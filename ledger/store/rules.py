@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from datetime import datetime
 
 from ledger import entry as entries
@@ -12,7 +11,6 @@ from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Head, Record
 
 READ_SPAN_MAX = 65_536  # entries one read may ask for
 SEQ_MAX = 2**63 - 1
-SPAN_GROWTH = 8  # segments searched at once: 1, then 8, then 64…
 
 
 class RowReader(ABC):
@@ -48,24 +46,6 @@ class RowReader(ABC):
 
     def read_statements(self, start: int, end: int) -> list[bytes | None]:
         return self._read_span("SELECT seq, body FROM statements", start, end)
-
-
-def segment_spans(from_seq: int, size: int, bits: int, *, descending: bool) -> Iterator[tuple[int, int]]:
-    """Cut the segments to search into growing spans: a busy name answers at once, a rare one soon."""
-    first, last = 0, (size - 1) >> bits
-    if descending:
-        last = min(last, from_seq >> bits)
-    else:
-        first = max(first, from_seq >> bits)
-    width = 1
-    while first <= last:
-        if descending:
-            yield max(first, last - width + 1), last
-            last -= width
-        else:
-            yield first, min(last, first + width - 1)
-            first += width
-        width *= SPAN_GROWTH
 
 
 def keys_below(seq: int, entry: bytes) -> int:

@@ -1,6 +1,6 @@
 """Step 6 of 9: the tables. Beside ledger.store.protocol; docs/formats/database.md shows them filled.
 
-Seven tables and their triggers. What the log promised is refused to be changed by the database
+Nine tables and their triggers. What the log promised is refused to be changed by the database
 too: entries, statements, tiles and unique keys take no UPDATE and no DELETE, entries grow at
 their end only, and the head never goes back. Whoever owns the file can drop a trigger; the
 triggers are there against accidents, and the audit against owners.
@@ -13,17 +13,13 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Connection,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
 )
-
-# A name's rows are kept together by the 8,192 entries they came with: a hash has no neighbours, and an
-# index led by it would dirty one page a row. Led by the segment, inserts stay in one warm megabyte,
-# and a search probes once a segment.
-SEGMENT_BITS = 13
 
 # SQLite keeps a rowid only for a key spelled INTEGER; elsewhere that would be four bytes.
 _Seq = BigInteger().with_variant(Integer(), "sqlite")
@@ -73,15 +69,41 @@ unique_keys = Table(
     sqlite_with_rowid=False,
 )
 
-names = Table(
-    "names",
+# What each append names, as it came; merged into runs in the background and then deleted.
+name_level0 = Table(
+    "name_level0",
     metadata,
-    Column("segment", _Seq, primary_key=True, autoincrement=False),
-    Column("key", _Seq, primary_key=True, autoincrement=False),
-    Column("seq", _Seq, primary_key=True, autoincrement=False),
-    Column("ordinal", _Seq, primary_key=True, autoincrement=False),
+    Column("first_seq", _Seq, primary_key=True, autoincrement=False),
+    Column("last_seq", _Seq, nullable=False),
+    Column("names", _Seq, nullable=False),
+    Column("body", LargeBinary, nullable=False),
     sqlite_strict=True,
-    sqlite_with_rowid=False,
+)
+
+# Sorted runs: which there are, and their blocks. These three tables follow from the statements.
+name_runs = Table(
+    "name_runs",
+    metadata,
+    Column("run", _Seq, primary_key=True, autoincrement=False),
+    Column("level", _Seq, nullable=False),
+    Column("state", _Seq, nullable=False),
+    Column("first_seq", _Seq, nullable=False),
+    Column("last_seq", _Seq, nullable=False),
+    Column("names", _Seq, nullable=False),
+    sqlite_strict=True,
+)
+
+# Found by its first (key, seq, ordinal). A rowid keeps a run's blocks together, and the index small.
+name_blocks = Table(
+    "name_blocks",
+    metadata,
+    Column("run", _Seq, nullable=False),
+    Column("key", _Seq, nullable=False),
+    Column("seq", _Seq, nullable=False),
+    Column("ordinal", _Seq, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("name_blocks_by_first", "run", "key", "seq", "ordinal", unique=True),
+    sqlite_strict=True,
 )
 
 # Full tiles only. Rows of 8 KiB do not belong into the inner pages of a WITHOUT ROWID table.

@@ -25,18 +25,18 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from ledger import entry as entries
 from ledger.errors import EntryMalformed, HeadMoved, NotInLog, StoreFailed
 from ledger.merkle import HASH_SIZE
+from ledger.store import name_runs_sqlite
+from ledger.store.name_runs import level0_rows, pack_names
 from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
 from ledger.store.rules import (
     READ_SPAN_MAX,
     SEQ_MAX,
     RowReader,
     keys_below,
-    segment_spans,
     text_of,
     time_of,
     unique_key,
 )
-from ledger.store.schema import SEGMENT_BITS
 from ledger.store.writer_lock import hold_writer_lock
 from ledger.tiles import TILE_WIDTH, TileWrite
 
@@ -59,16 +59,6 @@ _HEAD = (
     "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
     " events FROM head"
 )
-# The CTE counts segments; CROSS JOIN keeps it the outer loop, so each segment costs one probe.
-_FIND_NAME = (
-    "WITH RECURSIVE probed(segment) AS"
-    " (SELECT ?1 UNION ALL SELECT segment + 1 FROM probed WHERE segment < ?2)"
-    " SELECT n.seq, n.ordinal FROM probed CROSS JOIN names AS n"
-    " WHERE n.segment = probed.segment AND n.key = ?3 AND {beyond} AND n.seq < ?6"
-    " ORDER BY n.seq {order}, n.ordinal {order} LIMIT ?7"
-)
-_FIND_UP = _FIND_NAME.format(beyond="(n.seq, n.ordinal) > (?4, ?5)", order="ASC")
-_FIND_DOWN = _FIND_NAME.format(beyond="(n.seq, n.ordinal) < (?4, ?5)", order="DESC")
 
 
 class SqliteReader(RowReader):
@@ -123,19 +113,12 @@ class SqliteReader(RowReader):
         if not 1 <= limit <= NAME_LIMIT_MAX:
             raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
         beyond = after or ((SEQ_MAX, SEQ_MAX) if descending else (-1, -1))
-        found: list[tuple[int, int]] = []
-        with self._reading() as connection:
-            head = _read_head(connection)
-            size = 0 if head is None else head.tree_size
-            for low, high in segment_spans(beyond[0], size, SEGMENT_BITS, descending=descending):
-                rows = connection.exec_driver_sql(
-                    _FIND_DOWN if descending else _FIND_UP,
-                    (low, high, key, *beyond, size, limit - len(found)),
-                )
-                found.extend((seq, ordinal) for seq, ordinal in rows)
-                if len(found) == limit:
-                    break
-        return found
+        with self._reading() as connection, _refused("read"):
+            head = _read_head(connection)  # begins the transaction: all that follows is one snapshot
+            if head is None:
+                return []
+            cursor = connection.connection.cursor()
+            return name_runs_sqlite.find(cursor, key, beyond, head.tree_size, limit, descending=descending)
 
     def read_key_records(self, after_seq: int) -> list[tuple[int, bytes, bytes]]:
         records: list[tuple[int, bytes, bytes]] = []
@@ -214,6 +197,27 @@ class SqliteStore(SqliteReader):
         finally:
             raw.close()
 
+    @contextmanager
+    def merging(self) -> Iterator[name_runs_sqlite.MergeTransaction]:
+        """A transaction for a step of name_runs_merge, on the log's own connection."""
+        with _refused("merge"), _translated("merge"):
+            raw = self._engine.raw_connection()
+        try:
+            with _refused("merge"):
+                cursor = raw.cursor()
+                try:
+                    cursor.execute("BEGIN IMMEDIATE")
+                    yield name_runs_sqlite.MergeTransaction(cursor)
+                    raw.commit()
+                except BaseException:
+                    raw.rollback()
+                    raise
+        except BaseException:
+            raw.invalidate()
+            raise
+        finally:
+            raw.close()
+
     def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         with _refused("read"), _translated("read"):
             raw = self._engine.raw_connection()
@@ -256,13 +260,7 @@ class SqliteStore(SqliteReader):
         run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
         run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
         run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
-        # Each once: two names of one event that collide are one place. Whoever finds such a pair must not
-        # be able to stop an append with it.
-        names = [
-            (r.seq >> SEGMENT_BITS, key, r.seq, ordinal) for r in records for ordinal, key in set(r.names)
-        ]
-        if names:
-            run("INSERT INTO names VALUES (?, ?, ?, ?)", names)
+        name_runs_sqlite.append(cursor, level0_rows(records[0].seq, [pack_names(r.names) for r in records]))
         for tile in tiles:
             full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
             cursor.execute(

@@ -13,7 +13,6 @@ from tt_store import LedgerFolder, add, pending
 from ledger.errors import StoreFailed
 from ledger.store import postgres as store_module
 from ledger.store.opening import open_reader, open_writer
-from ledger.store.postgres_schema import SEGMENT_BITS
 
 
 @pytest.fixture
@@ -182,30 +181,6 @@ def test_a_server_that_is_too_old_is_refused(filled, monkeypatch):
     with pytest.raises(StoreFailed) as fault:
         open_writer(filled.address)
     assert fault.value.code == "store.version"
-
-
-# --- names over many segments --------------------------------------------------------------------
-
-
-def test_a_name_is_found_in_every_segment(filled, monkeypatch):
-    """The segments of a ledger of ten million entries, without the entries."""
-    store = filled.opened[0]
-    key, other = -(2**62) + 5, 2**62 + 9
-    size = 10_000_000
-    places = [(seq, 0) for seq in range(7, size, 777_777)]
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE head SET tree_size = %s", (size,))
-        for name in (key, other):
-            rows = [
-                (seq >> SEGMENT_BITS << 40 | (name >> 24 & (1 << 40) - 1), seq, ordinal, name & (1 << 24) - 1)
-                for seq, ordinal in places
-            ]
-            connection.exec_driver_sql("INSERT INTO names VALUES (%s, %s, %s, %s)", rows)
-    assert store.find_name(key, limit=100) == places
-    assert store.find_name(other, limit=100, descending=True) == places[::-1]
-    assert store.find_name(key, after=places[4], limit=3) == places[5:8]
-    assert store.find_name(key, after=places[4], limit=3, descending=True) == places[1:4][::-1]
-    assert store.find_name(key + 1, limit=100) == []
 
 
 # --- secrets -------------------------------------------------------------------------------------

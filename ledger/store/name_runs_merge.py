@@ -1,0 +1,393 @@
+"""Step 6 of 9: merging the index of names, in small steps, behind the log's back. Over both stores.
+
+    level 0   one row an append, unsorted      LEVEL0_ROWS_MAX rows or LEVEL0_NAMES_MAX names become a run of
+    level 1   sorted runs                      FAN_IN neighbouring runs of one level become one of the next,
+    level 2   sorted runs, FAN_IN times longer and so on
+
+Every step is one transaction of a few milliseconds and complete in itself: what it needs to know, it reads,
+so that after a kill -9, or on another machine, the next step simply goes on. A run that is being written is
+in state BUILDING, and nobody reads it; the step that completes it makes it VISIBLE and its sources RETIRED
+at once; retired runs are then deleted in slices. So a search, which reads one snapshot, finds a place once.
+
+Only the process that writes the log merges; of several, on PostgreSQL, one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledger.store.name_runs import BLOCK, BLOCK_SIZE_MAX, FORMAT, block_columns, damaged, level0_parts
+
+BUILDING, VISIBLE, RETIRED = 0, 1, 2
+
+# A search scans level 0 and reads a block of every run: these bound its cost. More runs at a time would mean
+# fewer rewritings of each name (one a level), and more runs to search.
+LEVEL0_ROWS_MAX = 128
+LEVEL0_NAMES_MAX = 16_384
+FAN_IN = 8
+# One step: about 20,000 names, so that an append waits for it no longer than for its own commit.
+STEP_NAMES_MAX = 20_480
+STEP_BLOCKS_DELETED = 256
+# When this many times as much waits as starts a merge, merging takes turns with appends.
+OVERDUE = 1.5
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # keys, seqs, ordinals
+Row = tuple[int, int, int]  # key, seq, ordinal
+
+_NAME = np.dtype([("key", "<i8"), ("ordinal", "<u4")])
+_LOWEST: Row = (-(2**63), -1, -1)
+
+
+class Transaction(Protocol):
+    """One transaction of the writer's database. `?` marks a value."""
+
+    def rows(self, query: str, *values: object) -> list[Any]: ...
+
+    def run(self, statement: str, *values: object) -> None: ...
+
+    def insert_blocks(self, run: int, blocks: Sequence[tuple[Row, bytes]]) -> None: ...
+
+    def delete_blocks(self, run: int, count: int) -> int:
+        """Delete up to so many blocks of a run; how many there were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    run: int
+    level: int
+    state: int
+    first_seq: int
+    last_seq: int
+    names: int
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What there is to merge."""
+
+    level0_rows: int
+    level0_names: int
+    runs: list[Run]  # in log order
+
+    def jobs(self) -> list[tuple[float, str, int]]:
+        """(how urgent, what, at which level), from 1.0 on due; the most urgent first."""
+        due = max(self.level0_rows / LEVEL0_ROWS_MAX, self.level0_names / LEVEL0_NAMES_MAX)
+        jobs = [(due, "sort", 0)]
+        for level in sorted({run.level for run in self.runs}):
+            # What is deleted late is disk space, and nothing else waits for it.
+            retired = sum(run.state == RETIRED and run.level == level for run in self.runs)
+            if retired:
+                jobs.append((max(1.0, retired / FAN_IN), "delete", level))
+            waiting = sum(run.state == VISIBLE and run.level == level for run in self.runs)
+            jobs.append((waiting / FAN_IN, "merge", level))
+        return sorted((job for job in jobs if job[0] >= 1.0), key=lambda job: (-job[0], job[2]))
+
+
+class NameIndex:
+    """Keeps the runs few. Belongs to the thread that appends.
+
+    transaction  opens a transaction in which nobody else merges; gives None where somebody else does
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Transaction | None]]) -> None:
+        self._transaction = transaction
+        self._rows = LEVEL0_ROWS_MAX  # what level 0 may hold by now, without asking: at first, the worst
+        self._names = LEVEL0_NAMES_MAX
+        self._urgency = 1.0  # of the most urgent job, as last seen
+        self._more = True
+
+    def grew(self, rows: int, names: int) -> None:
+        """An append has brought this many rows of level 0 with so many names."""
+        self._rows += rows
+        self._names += names
+        due = max(self._rows / LEVEL0_ROWS_MAX, self._names / LEVEL0_NAMES_MAX)
+        if due >= 1.0:
+            self._more = True
+            self._urgency = max(self._urgency, due)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether so much waits that merging should not wait for a quiet moment. Costs nothing."""
+        return self._more and self._urgency >= OVERDUE
+
+    def maintain(self, budget_s: float) -> bool:
+        """Take steps until the time is over (the last one ends after it); whether there is more to do.
+
+        Raises StoreFailed where the database refuses; then nothing of that step happened. Costs nothing where
+        nothing was due and little was appended since.
+        """
+        end = time.monotonic() + budget_s
+        while self._more:
+            self._more = self.step()
+            if time.monotonic() >= end:
+                break
+        return self._more
+
+    def keep_up(self, budget_s: float) -> None:
+        """Like maintain(), but only while what waits is overdue: for the moments between appends."""
+        end = time.monotonic() + budget_s
+        while self.is_overdue:
+            self._more = self.step()
+            if time.monotonic() >= end:
+                return
+
+    def step(self) -> bool:
+        """Take one step in one transaction; False where nothing was due."""
+        with self._transaction() as transaction:
+            if transaction is None:
+                return False
+            state = _read_state(transaction)
+            self._rows, self._names = state.level0_rows, state.level0_names
+            jobs = state.jobs()
+            self._urgency = jobs[0][0] if jobs else 0.0
+            if not jobs:
+                return False
+            _, what, level = jobs[0]
+            if what == "sort":
+                _sort_level0(transaction, state)
+            elif what == "merge":
+                _merge(transaction, state, level)
+            else:
+                _delete(transaction, next(r for r in state.runs if r.state == RETIRED and r.level == level))
+            return True
+
+
+def merge_all(index: NameIndex) -> None:
+    """Take steps until nothing is due: for tests and after a rebuild."""
+    while index.step():
+        pass
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+
+def _read_state(transaction: Transaction) -> _State:
+    found = transaction.rows(
+        "SELECT run, level, state, first_seq, last_seq, names FROM name_runs ORDER BY first_seq, run"
+    )
+    runs = [Run(*row) for row in found]
+    end = max((run.last_seq for run in runs if run.state == VISIBLE), default=-1)
+    # From where the runs end: PostgreSQL may not have cleared away yet what was deleted before it.
+    ((rows, names),) = transaction.rows(
+        "SELECT count(*), coalesce(sum(names), 0) FROM name_level0 WHERE first_seq > ?", end
+    )
+    return _State(int(rows), int(names), runs)
+
+
+def _next_run(state: _State) -> int:
+    return 1 + max((run.run for run in state.runs), default=0)
+
+
+def _sort_level0(transaction: Transaction, state: _State) -> None:
+    """The oldest rows of level 0 become a run of level 1."""
+    end = max((run.last_seq for run in state.runs if run.state == VISIBLE), default=-1)
+    rows = transaction.rows(
+        "SELECT first_seq, last_seq, names, body FROM name_level0 WHERE first_seq > ?"
+        " ORDER BY first_seq LIMIT ?",
+        end,
+        LEVEL0_ROWS_MAX,
+    )
+    taken = 0
+    names = 0
+    while taken < len(rows) and (taken == 0 or names + rows[taken][2] <= STEP_NAMES_MAX):
+        names += rows[taken][2]
+        taken += 1
+    rows = rows[:taken]
+    first_seq, last_seq = rows[0][0], rows[-1][1]
+    columns = sort(_joined([_level0_columns(row[0], row[3]) for row in rows]))
+    run = _next_run(state)
+    transaction.insert_blocks(run, list(blocks_of(columns)))
+    transaction.run(
+        "INSERT INTO name_runs VALUES (?, 1, ?, ?, ?, ?)", run, VISIBLE, first_seq, last_seq, len(columns[0])
+    )
+    transaction.run("DELETE FROM name_level0 WHERE first_seq >= ? AND first_seq <= ?", first_seq, rows[-1][0])
+
+
+def _merge(transaction: Transaction, state: _State, level: int) -> None:
+    """Carry on with the run that is being built from this level's oldest ones, or begin it."""
+    building = next((r for r in state.runs if r.state == BUILDING and r.level == level + 1), None)
+    waiting = [r for r in state.runs if r.state == VISIBLE and r.level == level]
+    if building is None:
+        sources = waiting[:FAN_IN]
+        run = _next_run(state)
+        first_seq, last_seq = sources[0].first_seq, sources[-1].last_seq
+        transaction.run(
+            "INSERT INTO name_runs VALUES (?, ?, ?, ?, ?, 0)", run, level + 1, BUILDING, first_seq, last_seq
+        )
+        done = _LOWEST
+        names = 0
+    else:
+        run, names = building.run, building.names
+        sources = [r for r in waiting if r.last_seq <= building.last_seq]
+        done = _last_row(transaction, run)
+    columns, is_last = _next_rows(transaction, sources, done)
+    blocks = list(blocks_of(columns))
+    if not is_last and len(blocks) > 1:
+        blocks.pop()  # it may not be full: the next step begins with it
+    transaction.insert_blocks(run, blocks)
+    names += sum(BLOCK.unpack_from(body)[3] for _, body in blocks)
+    transaction.run(
+        "UPDATE name_runs SET names = ?, state = ? WHERE run = ?",
+        names,
+        VISIBLE if is_last else BUILDING,
+        run,
+    )
+    if is_last:
+        for source in sources:
+            transaction.run("UPDATE name_runs SET state = ? WHERE run = ?", RETIRED, source.run)
+
+
+def _delete(transaction: Transaction, run: Run) -> None:
+    """Delete a slice of a retired run."""
+    if transaction.delete_blocks(run.run, STEP_BLOCKS_DELETED) < STEP_BLOCKS_DELETED:
+        transaction.run("DELETE FROM name_runs WHERE run = ?", run.run)
+
+
+def _last_row(transaction: Transaction, run: int) -> Row:
+    """How far a run has come that is being built."""
+    rows = transaction.rows(
+        "SELECT body FROM name_blocks WHERE run = ? ORDER BY key DESC, seq DESC, ordinal DESC LIMIT 1", run
+    )
+    if not rows:
+        return _LOWEST
+    keys, seqs, ordinals = _block_columns(rows[0][0])
+    return int(keys[-1]), int(seqs[-1]), int(ordinals[-1])
+
+
+def _next_rows(transaction: Transaction, sources: Sequence[Run], done: Row) -> tuple[Columns, bool]:
+    """The sources' next rows beyond `done`, sorted, and whether they are the last ones."""
+    share = max(2, STEP_NAMES_MAX // (BLOCK_SIZE_MAX // 12) // len(sources))
+    parts: list[Columns] = []
+    bound: Row | None = None  # beyond it a source has rows that were not read
+    for source in sources:
+        rows = transaction.rows(
+            "SELECT body FROM name_blocks WHERE run = ? AND (key, seq, ordinal) <= (?, ?, ?)"
+            " ORDER BY key DESC, seq DESC, ordinal DESC LIMIT 1",
+            source.run,
+            *done,
+        ) + transaction.rows(
+            "SELECT body FROM name_blocks WHERE run = ? AND (key, seq, ordinal) > (?, ?, ?)"
+            " ORDER BY key, seq, ordinal LIMIT ?",
+            source.run,
+            *done,
+            share + 1,
+        )
+        has_more = len(rows) > share
+        columns = _joined([_block_columns(row[0]) for row in rows[: share if has_more else len(rows)]])
+        if has_more:
+            last: Row = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
+            bound = last if bound is None else min(bound, last)
+        parts.append(_cut(columns, done))
+    keys, seqs, ordinals = _joined([part if bound is None else _cut_above(part, bound) for part in parts])
+    # The sources lie in log order and each is sorted: a stable sort by key leaves the rest as it must be, and
+    # is quick on what is sorted in parts.
+    order = np.argsort(keys, kind="stable")
+    return (keys[order], seqs[order], ordinals[order]), bound is None
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _cut(columns: Columns, done: Row) -> Columns:
+    """The rows beyond `done`, of sorted columns."""
+    at = _position(columns, done)
+    return columns[0][at:], columns[1][at:], columns[2][at:]
+
+
+def _cut_above(columns: Columns, bound: Row) -> Columns:
+    """The rows up to `bound`, of sorted columns."""
+    at = _position(columns, bound)
+    return columns[0][:at], columns[1][:at], columns[2][:at]
+
+
+def _position(columns: Columns, row: Row) -> int:
+    """How many of the sorted rows are not beyond this one."""
+    keys, seqs, ordinals = columns
+    key, seq, ordinal = row
+    low, high = int(np.searchsorted(keys, key, "left")), int(np.searchsorted(keys, key, "right"))
+    low, high = (
+        low + int(np.searchsorted(seqs[low:high], seq, "left")),
+        low + int(np.searchsorted(seqs[low:high], seq, "right")),
+    )
+    return low + int(np.searchsorted(ordinals[low:high], ordinal, "right"))
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    if not parts:
+        empty = np.empty(0, np.int64)
+        return empty, empty, empty
+    if len(parts) == 1:
+        return parts[0]
+    keys, seqs, ordinals = zip(*parts, strict=True)
+    return np.concatenate(keys), np.concatenate(seqs), np.concatenate(ordinals)
+
+
+def sort(columns: Columns) -> Columns:
+    """By key, seq and ordinal; each row once."""
+    keys, seqs, ordinals = columns
+    order = np.argsort(keys)
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
+    if same.any():
+        # Rare among hashes, and the rule for a name that everybody uses.
+        order = np.lexsort((columns[2], columns[1], columns[0]))
+        keys = columns[0][order]
+        seqs, ordinals = seqs[order], ordinals[order]
+        twice = same & (seqs[1:] == seqs[:-1]) & (ordinals[1:] == ordinals[:-1])
+        if twice.any():
+            once = np.concatenate(([True], ~twice))
+            return keys[once], seqs[once], ordinals[once]
+        return keys, seqs, ordinals
+    return keys, seqs[order], ordinals[order]
+
+
+def blocks_of(columns: Columns) -> Iterator[tuple[Row, bytes]]:
+    """Cut sorted rows into blocks, each with its first row."""
+    keys, seqs, ordinals = columns
+    if not len(keys):
+        return
+    seq_size = 4 if int(seqs.max()) - int(seqs.min()) < 1 << 32 else 8
+    ordinal_size = 4 if ordinals.any() else 0
+    count_max = (BLOCK_SIZE_MAX - BLOCK.size) // (8 + seq_size + ordinal_size)
+    key_bytes = keys.astype("<i8", copy=False)
+    for start in range(0, len(keys), count_max):
+        part = slice(start, start + count_max)
+        base = int(seqs[part].min())
+        yield (
+            (int(keys[start]), int(seqs[start]), int(ordinals[start])),
+            b"".join(
+                (
+                    BLOCK.pack(FORMAT, seq_size, ordinal_size, len(keys[part]), base),
+                    key_bytes[part].tobytes(),
+                    (seqs[part] - base).astype(f"<u{seq_size}").tobytes(),
+                    ordinals[part].astype("<u4").tobytes() if ordinal_size else b"",
+                )
+            ),
+        )
+
+
+def _block_columns(body: bytes) -> Columns:
+    base, keys, seq_size, seqs, ordinal_size, ordinals = block_columns(body)
+    key_column = np.frombuffer(keys, "<i8").astype(np.int64, copy=False)
+    seq_column = np.frombuffer(seqs, f"<u{seq_size}").astype(np.int64) + base
+    if not ordinal_size:
+        return key_column, seq_column, np.zeros(len(key_column), np.int64)
+    return key_column, seq_column, np.frombuffer(ordinals, "<u4").astype(np.int64)
+
+
+def _level0_columns(first_seq: int, body: bytes) -> Columns:
+    counts, packed = level0_parts(body)
+    each = np.frombuffer(counts, "<u4").astype(np.int64)
+    names = np.frombuffer(packed, _NAME)
+    if int(each.sum()) != len(names):
+        raise damaged("a row of level 0 counts other names than it has")
+    seqs = np.repeat(np.arange(first_seq, first_seq + len(each), dtype=np.int64), each)
+    return names["key"].astype(np.int64), seqs, names["ordinal"].astype(np.int64)
