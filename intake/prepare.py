@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
 
 from intake import authority
 from intake.errors import KindNotTaken
 from keys import envelope
 from keys.errors import Fault, Unverifiable
-from keys.registry import Registry
-from traceability.epcis.validate import read_event
-from traceability.names import index_key, names_v1
+from keys.registry import KeyRecord, Registry
+from traceability.epcis.familiar import read_named
 
 PARTIES_CACHED = 4096
+STANDINGS_KEPT_MAX = 4096  # keys that send lately
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNIQUE_KEY_SIZE = 44  # party (4) | event time (8) | digest (32)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A statement whose signature verified and whose content is valid, ready to be put in order.
 
     keys_seq    the newest key statement known when it was judged
     objection   what key state or authority had against it then; a duplicate is answered all the same
-    names       (ordinal, index key) of everything that it names
+    unique_key  what makes it a duplicate of another, 44 bytes
+    names       index key and position of everything that it names, "<qI", 12 bytes each, each pair once
     """
 
     raw: bytes
@@ -40,7 +43,7 @@ class Prepared:
     party: str
     keys_seq: int
     unique_key: bytes
-    names: tuple[tuple[int, int], ...]
+    names: bytes
     objection: Fault | None = None
 
 
@@ -52,36 +55,68 @@ def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: 
     signature). One signature verification; about as much again for everything else.
     """
     statement = envelope.parse(raw)
-    if statement.typ not in allowed_typs:
+    typ, kid = statement.typ, statement.kid
+    if typ not in allowed_typs:
         raise KindNotTaken(
             "statement.typ",
-            f"typ is {statement.typ!r}; accepted here: {', '.join(sorted(allowed_typs))}",
+            f"typ is {typ!r}; accepted here: {', '.join(sorted(allowed_typs))}",
             "/typ",
         )
-    envelope.require_audience(statement, registry.origin)
-    record = registry.keys.get(statement.kid)
-    if record is None:
-        raise Unverifiable("key.unknown", f"no key with kid {statement.kid} is registered on this ledger")
+    standing = _standing(registry, kid, typ, statement.aud)
+    if standing is None:
+        standing = _find_standing(registry, statement, now)
+    record = standing.record
     envelope.verify(statement, record.public_key)
     event_time: datetime | None = None
-    names: tuple[tuple[int, int], ...] = ()
-    if statement.typ == authority.EVENT_TYP:
-        event = read_event(statement.payload, now=now)
-        event_time = event.event_time
-        keys = ((ordinal, index_key(name)) for ordinal, name in names_v1(statement.typ, event.value))
-        # Two names can be made to share a key, and one row twice would fail for the whole transaction.
-        names = tuple(dict.fromkeys(keys))
+    names = b""
+    if typ == authority.EVENT_TYP:
+        event_time, names = read_named(statement.payload, now=now)
     return Prepared(
-        raw=raw,
-        typ=statement.typ,
-        kind=authority.KIND_OF_TYP[statement.typ],
-        kid=statement.kid,
-        party=record.party,
-        keys_seq=registry.newest_seq,
-        unique_key=unique_key(record.party, statement.typ, event_time, statement.payload),
-        names=names,
-        objection=objection(registry, statement.kid, statement.typ, now),
+        raw,
+        typ,
+        standing.kind,
+        kid,
+        record.party,
+        registry.newest_seq,
+        unique_key(record.party, typ, event_time, statement.payload),
+        names,
+        None if standing.unobjectionable else objection(registry, kid, typ, now),
     )
+
+
+class _Standing(NamedTuple):
+    """What a registry says of every statement of one key, class and audience."""
+
+    record: KeyRecord
+    kind: str
+    unobjectionable: bool  # nothing against it now, and no hour that could bring something
+
+
+# Of one registry at a time: a value, so what it says of a header stays so until a key statement lands.
+_standings: tuple[Registry | None, dict[tuple[str, str, tuple[str, ...]], _Standing]] = (None, {})
+
+
+def _standing(registry: Registry, kid: str, typ: str, aud: tuple[str, ...]) -> _Standing | None:
+    known, standings = _standings
+    return standings.get((kid, typ, aud)) if known is registry else None
+
+
+def _find_standing(registry: Registry, statement: envelope.Statement, now: datetime) -> _Standing:
+    global _standings
+    kid, typ = statement.kid, statement.typ
+    envelope.require_audience(statement, registry.origin)
+    record = registry.keys.get(kid)
+    if record is None:
+        raise Unverifiable("key.unknown", f"no key with kid {kid} is registered on this ledger")
+    timeless = typ == authority.KEY_TYP or record.not_after is None
+    found = _Standing(
+        record, authority.KIND_OF_TYP[typ], timeless and objection(registry, kid, typ, now) is None
+    )
+    known, standings = _standings
+    if known is not registry or len(standings) >= STANDINGS_KEPT_MAX:
+        _standings = known, standings = registry, {}
+    standings[kid, typ, statement.aud] = found
+    return found
 
 
 def objection(registry: Registry, kid: str, typ: str, now: datetime) -> Fault | None:
@@ -106,7 +141,7 @@ def unique_key(party: str, typ: str, event_time: datetime | None, payload: bytes
     index: a key that led with a digest would dirty a page of its own for each event. Signature
     bytes identify nothing, for ES256 signatures can be altered and still verify.
     """
-    millis = 0 if event_time is None else int(event_time.timestamp() * 1000)
+    millis = 0 if event_time is None else int((event_time - _EPOCH).total_seconds() * 1000)
     # Event times before 1970 are rare and legal: the offset keeps them ordered, and the field unsigned.
     when = (millis + (1 << 62)).to_bytes(8, "big")
     party_tag, named = _party_parts(party, typ)

@@ -10,7 +10,7 @@ memory. Nothing here is stored.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import accumulate, pairwise
 
@@ -20,7 +20,7 @@ from intake.errors import Busy
 from intake.prepare import UNIQUE_KEY_SIZE, Prepared
 from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 from ledger.errors import ClockBehind, ReadOnly
-from ledger.store.packing import NAME_SIZE, pack_names, pack_parts, unpack
+from ledger.store.packing import NAME_SIZE, pack_parts, unpack
 
 FRAME_SIZE_MAX = 64 * 1024 * 1024  # above the door's 16 MiB of statements, with their names
 LENGTH = struct.Struct(">I")
@@ -171,7 +171,7 @@ def submission_of(prepared: Sequence[Prepared], *, rollback: bool, number: int =
     About 6 µs a statement of 1 KB in large batches, most of it for packing and hashing.
     """
     raws = [p.raw for p in prepared]
-    names = [_packed(p.names) for p in prepared]
+    names = [p.names for p in prepared]
     sorts: dict[tuple[str, str, str], int] = {}
     sort_of = [sorts.setdefault((p.kind, p.typ, p.kid), len(sorts)) for p in prepared]
     count = len(raws)
@@ -240,10 +240,6 @@ def _require_shape(submission: Submission) -> None:
         or (count > 0) != bool(submission.sorts)
     ):
         raise ValueError("the columns of a submission have different lengths")
-
-
-def _packed(names: bytes | Iterable[tuple[int, int]]) -> bytes:
-    return names if isinstance(names, bytes) else pack_names(names)
 
 
 def _cut(joined: bytes, size: int) -> list[bytes]:

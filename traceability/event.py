@@ -49,6 +49,7 @@ class Event:
     """A valid EPCIS event. Lists are empty and texts None where the event does not say."""
 
     value: Mapping[str, Any]  # the event itself, as it was read; never altered
+    document_context: Any = None  # the @context of the document around it, if it came in one
 
     @property
     def type(self) -> str:

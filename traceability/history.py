@@ -72,7 +72,7 @@ def history(
     children, or ADD to another parent, for a thing is in one box at a time. An OBSERVE changes nothing, and
     neither does an error declaration. At most PLACES_READ_MAX statements are read.
     """
-    if not name.startswith("raw:"):
+    if not name.startswith(("raw:", "event:")):
         name = judge(name)[0]
     walk = _Walk(reader, name, through_aggregation)
     walk.collect(name, _BEGINNING, _END, ())

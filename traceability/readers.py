@@ -15,6 +15,9 @@ from keys.strict_json import loads
 from traceability.errors import NoReader
 from traceability.event import Event
 
+TYP_EVENT = "epcis-event+jws"  # one bare event
+TYP_DOCUMENT = "epcis-document+jws"  # an EPCISDocument or EPCISQueryDocument, signed whole
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -29,7 +32,28 @@ def _one_event(payload_value: Any) -> Iterable[tuple[int, Any]]:
     return ((0, payload_value),)
 
 
-READERS = {reader.typ: reader for reader in (Reader("epcis-event+jws", 1, _one_event),)}
+def _events_of_document(payload_value: Any) -> Iterable[tuple[int, Any]]:
+    return enumerate(find_event_list(payload_value)[1])
+
+
+READERS = {
+    reader.typ: reader
+    for reader in (Reader(TYP_EVENT, 1, _one_event), Reader(TYP_DOCUMENT, 1, _events_of_document))
+}
+
+
+def find_event_list(document: Any) -> tuple[str, list[Any]]:
+    """(JSON pointer, events) of a parsed EPCISDocument or EPCISQueryDocument; total.
+
+    The events of a document are the members of epcisBody.eventList, and those of a query document the
+    members of epcisBody.queryResults.resultsBody.eventList. A document that has neither has no events.
+    """
+    query = type(document) is dict and document.get("type") == "EPCISQueryDocument"
+    path = ("epcisBody", "queryResults", "resultsBody", "eventList") if query else ("epcisBody", "eventList")
+    value = document
+    for member in path:
+        value = value.get(member) if type(value) is dict else None
+    return "/" + "/".join(path), value if type(value) is list else []
 
 
 def event_values(typ: str, payload_value: Any) -> Iterable[tuple[int, Any]]:
@@ -50,4 +74,6 @@ def read_events(typ: str, payload: bytes) -> tuple[tuple[int, Event], ...]:
     """
     if typ not in READERS:
         raise NoReader("typ.unknown", f"nothing here reads events from statements of typ {typ[:64]!r}")
-    return tuple((position, Event(event)) for position, event in event_values(typ, parse_payload(payload)))
+    value = parse_payload(payload)
+    context = value.get("@context") if typ == TYP_DOCUMENT and type(value) is dict else None
+    return tuple((position, Event(event, context)) for position, event in event_values(typ, value))

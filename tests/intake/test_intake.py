@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tt_intake import Ledger, event_payload, event_statement
 from tt_keys import ORIGIN, ed25519_key, log_signer, p256_key, sign_event
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tt_intake import Ledger, event_statement
 from tt_keys import ed25519_key
 
-from intake import prepare as preparing
 from intake import wire
 from intake.prepare import Prepared, prepare
 from intake.service import Intake, event_typs
 from keys.errors import NotYet
 from ledger.errors import RecordDamaged, StoreFailed
+from traceability import names
+from traceability.epcis import familiar
 
 
 @pytest.fixture
@@ -108,11 +111,13 @@ def test_a_database_that_cannot_be_read_makes_no_key_unknown(
 def test_names_that_share_an_index_key_fail_for_nobody(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "index_key", lambda name: 7)
+    digest = SimpleNamespace(digest=lambda: bytes(7) + b"\x07" + bytes(24))
+    monkeypatch.setattr(familiar, "sha256", lambda name: digest)
+    monkeypatch.setattr(names, "sha256", lambda name: digest)
     epcs = [f"urn:epc:id:sgtin:4012345.011111.{serial}" for serial in (1, 2)]
     prepared = prepare(
         event_statement(1, epcList=epcs), ledger.intake.registry(), event_typs(), ledger.clock()
     )
     assert isinstance(prepared, Prepared)
-    assert prepared.names == ((0, 7),)
+    assert prepared.names == struct.pack("<qI", 7, 0)
     assert ledger.submit(event_statement(1, epcList=epcs)).results[0].status == "appended"

@@ -7,11 +7,11 @@ ledger wrong, and such a key statement would stop every replay of the registry.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tt_intake import Clock, Ledger, event_statement
 from tt_keys import ORIGIN, ed25519_key, registrar_key
 

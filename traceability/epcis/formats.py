@@ -32,7 +32,7 @@ _AUTHORITY = (
     rf"(?:\[(?:{_IPV6}|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
     r"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
-_URI = re.compile(
+URI = re.compile(
     rf"[A-Za-z][A-Za-z0-9+.\-]*:(?://{_AUTHORITY}(?=[/?#]|\Z)|(?!//)){_PATH}(?:\?{_QUERY})?(?:#{_QUERY})?"
 )
 
@@ -45,7 +45,7 @@ _TIME = re.compile(
 @lru_cache(maxsize=URIS_CACHED)
 def is_uri(text: str) -> bool:
     """Whether the text is an absolute URI by RFC 3986, with or without a fragment."""
-    return _URI.fullmatch(text) is not None
+    return URI.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=TIMES_CACHED)
