@@ -1,5 +1,6 @@
 """ApiError
 ├─ RequestMalformed      the request itself cannot be read: a header, an argument, a torn body
+├─ RequestSlow           the body did not come in its time
 ├─ RequestTooLarge       more bytes or more lines than one request may bring
 ├─ LengthMissing         a body that does not say how long it is: nobody could tell if it was torn
 ├─ MediaTypeNotTaken     the body is of a kind that this door does not read
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keys.errors import Fault, Malformed, Refused, Refuted, Unverifiable
+from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 
 
 class ApiError(Fault):
@@ -28,6 +29,10 @@ class ApiError(Fault):
 
 class RequestMalformed(ApiError, Malformed):
     """Nothing behind the door has seen this request."""
+
+
+class RequestSlow(ApiError, NotYet):
+    """Nothing is wrong with what came of it. Send it again, over a better line."""
 
 
 class RequestTooLarge(ApiError, Refused):

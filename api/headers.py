@@ -39,12 +39,17 @@ def page_policy(style_hash: str) -> str:
     )
 
 
-def register(app: Flask, base_url: str) -> None:
-    """Put the headers on every response, errors included."""
+def on_every_answer(base_url: str) -> dict[str, str]:
+    """What goes on every answer that does not say otherwise itself, by name."""
     defaults = {**_ALWAYS, "Content-Security-Policy": API_POLICY, "Cache-Control": NEVER}
     if base_url.startswith("https://"):
         defaults["Strict-Transport-Security"] = f"max-age={TRANSPORT_MAX_AGE_S}"
-    wanted = [(name.lower(), name, value) for name, value in defaults.items()]
+    return defaults
+
+
+def register(app: Flask, base_url: str) -> None:
+    """Put the headers on every response, errors included."""
+    wanted = [(name.lower(), name, value) for name, value in on_every_answer(base_url).items()]
 
     @app.after_request
     def add_headers(response: Response) -> Response:

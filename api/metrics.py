@@ -50,19 +50,29 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
-        for outcome in ("appended", "duplicate", "refused", "rolled-back"):
-            self._statements.labels(outcome)  # shown as 0 before the first one
+        # All are shown as 0 before the first one.
+        self._by_outcome = {
+            outcome: self._statements.labels(outcome)
+            for outcome in ("appended", "duplicate", "refused", "rolled-back")
+        }
+        self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._registry.register(_LedgerGauges(services))
 
     def count_statements(self, results: Iterable[LineResult]) -> None:
         for status, count in Counting(result.status for result in results).items():
-            self._statements.labels(status).inc(count)
+            self._by_outcome[status].inc(count)
 
-    def count_request(self, status: int, seconds: float) -> None:
-        route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
-        method = request.method if request.method in METHODS else "other"
-        self._requests.labels(route, method, str(status)).inc()
-        self._latency.labels(route).observe(seconds)
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        known = self._by_request.get((route, method, status))
+        if known is None:
+            shown = method if method in METHODS else "other"
+            known = (self._requests.labels(route, shown, str(status)), self._latency.labels(route))
+            if shown == method:
+                # Finding a labelled counter costs more than counting. There are few of them.
+                self._by_request[route, method, status] = known
+        requests, latency = known
+        requests.inc()
+        latency.observe(seconds)
 
     def render(self) -> Response:
         return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
@@ -123,7 +133,7 @@ def register(app: Flask, metrics: Metrics) -> None:
 
     @app.after_request
     def measure(response: Response) -> Response:
-        metrics.count_request(
-            response.status_code, time.perf_counter() - g.get("started", time.perf_counter())
-        )
+        now = time.perf_counter()
+        route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
+        metrics.count_request(route, request.method, response.status_code, now - g.get("started", now))
         return response

@@ -17,6 +17,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from api.answers import Answer
 from api.errors import (
     ApiError,
     Erased,
@@ -27,6 +28,7 @@ from api.errors import (
     NothingHere,
     RecordDamaged,
     RequestMalformed,
+    RequestSlow,
     RequestTooLarge,
     StatementsRefused,
     Unexpected,
@@ -50,6 +52,7 @@ SERVICE_UNAVAILABLE = int(HTTPStatus.SERVICE_UNAVAILABLE)
 # The first that fits: the door's own errors before the ledger's, those before the four causes.
 _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (RequestMalformed, HTTPStatus.BAD_REQUEST),
+    (RequestSlow, HTTPStatus.REQUEST_TIMEOUT),
     (RequestTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (LengthMissing, HTTPStatus.LENGTH_REQUIRED),
     (MediaTypeNotTaken, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
@@ -152,20 +155,24 @@ def _line_fault(item: LineFault) -> dict[str, Any]:
 
 
 def problem(fault: Fault) -> Response:
-    """The response for a fault. Never cached: what is missing now may be there in a second."""
+    """Flask's response for a fault."""
+    return answer(fault).as_flask()
+
+
+def answer(fault: Fault) -> Answer:
+    """The answer for a fault. Never cached: what is missing now may be there in a second."""
     members = body_of(fault)
-    response = Response(orjson.dumps(members), status=members["status"], content_type=MEDIA_TYPE)
-    response.headers["Cache-Control"] = "no-store"
+    headers = {"Cache-Control": "no-store"}
     if isinstance(fault, MethodNotTaken):
-        response.headers["Allow"] = ", ".join(fault.allowed)
+        headers["Allow"] = ", ".join(fault.allowed)
     if isinstance(fault, MediaTypeNotTaken) and fault.taken:
         # RFC 9110, section 12.5.1: in a response, Accept says what the next request could bring.
-        response.headers["Accept"] = ", ".join(fault.taken)
+        headers["Accept"] = ", ".join(fault.taken)
     if isinstance(fault, NotYet):
-        response.headers["Retry-After"] = str(getattr(fault, "retry_after_s", RETRY_AFTER_S))
+        headers["Retry-After"] = str(getattr(fault, "retry_after_s", RETRY_AFTER_S))
     if isinstance(fault, ReadOnly):
-        response.headers["Retry-After"] = "60"  # somebody has to look at it first
-    return response
+        headers["Retry-After"] = "60"  # somebody has to look at it first
+    return Answer(members["status"], orjson.dumps(members), MEDIA_TYPE, headers)
 
 
 def fault_of_http(error: HTTPException) -> Fault:
@@ -185,7 +192,7 @@ def fault_of_http(error: HTTPException) -> Fault:
         return MediaTypeNotTaken(code, "a body of this media type is not read here")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return RequestMalformed(code, "the request cannot be read")
-    return _incident(error)
+    return incident(error)
 
 
 def _http_exception(error: HTTPException) -> Response:
@@ -193,12 +200,12 @@ def _http_exception(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    return problem(_incident(error))
+    return problem(incident(error))
 
 
-def _incident(error: BaseException) -> ApiError:
-    """Log what happened under a number that the caller is given; the caller learns nothing else."""
-    incident = secrets.token_hex(8)
+def incident(error: BaseException) -> ApiError:
+    """A fault for a mistake of ours, logged under a number: the caller is told that, and nothing else."""
+    number = secrets.token_hex(8)
     # The traceback shows code, never values; the environment, the headers and the body are not logged.
-    _log.error("incident %s: %s", incident, type(error).__name__, exc_info=error)
-    return Unexpected(incident)
+    _log.error("incident %s: %s", number, type(error).__name__, exc_info=error)
+    return Unexpected(number)

@@ -7,7 +7,8 @@ length they announced: half a batch must never pass for a batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from urllib.parse import parse_qsl
 
 from flask import request
 from werkzeug.exceptions import ClientDisconnected
@@ -22,12 +23,25 @@ INTEGER_DIGITS_MAX = 19  # positions are below 2**63
 
 
 def read_arguments(*names: str) -> dict[str, str]:
-    """The query's arguments, each of them known and given once.
+    """The arguments of Flask's request, each of them known and given once.
 
     Raises RequestMalformed, its pointer naming the argument.
     """
+    return check_arguments(request.args.lists(), names)
+
+
+def query_arguments(query: str) -> Iterable[tuple[str, list[str]]]:
+    """The arguments of a query, each with all its values, as Flask reads them."""
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="werkzeug.url_quote"):
+        found.setdefault(name, []).append(value)
+    return found.items()
+
+
+def check_arguments(given: Iterable[tuple[str, list[str]]], names: Collection[str]) -> dict[str, str]:
+    """Those that are given, each of them known and given once. Raises RequestMalformed."""
     found: dict[str, str] = {}
-    for name, values in request.args.lists():
+    for name, values in given:
         if name not in names:
             known = ", ".join(names) or "none"
             raise RequestMalformed(
@@ -83,8 +97,13 @@ def read_flag(arguments: dict[str, str], name: str) -> bool:
 
 
 def require_media_type(taken: Collection[str]) -> str:
+    """The media type of the body of Flask's request, one of those taken here."""
+    return check_media_type(taken, request.headers.get)
+
+
+def check_media_type(taken: Collection[str], header: Callable[[str], str | None]) -> str:
     """The body's media type, one of those taken here. Parameters such as charset are ignored."""
-    given = request.mimetype
+    given = (header("Content-Type") or "").partition(";")[0].strip().lower()
     if given not in taken:
         what = f"a body of type {given[:80]!r}" if given else "a body without Content-Type"
         raise MediaTypeNotTaken(
@@ -92,7 +111,7 @@ def require_media_type(taken: Collection[str]) -> str:
             f"{what} is not read here; taken: {', '.join(sorted(taken))}",
             tuple(sorted(taken)),
         )
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    coding = (header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":
         # A compressed body could be small at the door and anything behind it.
         raise MediaTypeNotTaken(
@@ -101,13 +120,16 @@ def require_media_type(taken: Collection[str]) -> str:
     return given
 
 
-def read_body(size_max: int) -> bytes:
-    """The whole body, exactly as long as it said it would be, and at most size_max bytes.
+def content_length(header: Callable[[str], str | None]) -> int | None:
+    """What the body's length is said to be; None if it is not said, or a chunked body says two things."""
+    if header("Transfer-Encoding") is not None:
+        return None
+    given = header("Content-Length") or ""
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= INTEGER_DIGITS_MAX else None
 
-    Raises LengthMissing for a body without Content-Length, RequestTooLarge before anything is read,
-    and RequestMalformed for a torn or an empty body.
-    """
-    announced = request.content_length
+
+def check_length(announced: int | None, size_max: int) -> int:
+    """The length of a body that may be read. Raises LengthMissing, RequestTooLarge or RequestMalformed."""
     if announced is None:
         # A chunked body that breaks off reaches us like one that ended: the server in front does not
         # say. At the end of a line, half a batch would pass for a whole one.
@@ -116,19 +138,30 @@ def read_body(size_max: int) -> bytes:
         raise RequestTooLarge(
             "http.body.size", f"the body has {announced} bytes; at most {size_max} are read here"
         )
+    if announced == 0:
+        raise RequestMalformed("http.body.empty", "the body is empty")
+    return announced
+
+
+def read_body(size_max: int) -> bytes:
+    """The whole body of Flask's request, exactly as long as it said it would be, and at most size_max bytes.
+
+    Raises LengthMissing for a body without Content-Length, RequestTooLarge before anything is read,
+    and RequestMalformed for a torn or an empty body.
+    """
+    announced = check_length(content_length(request.headers.get), size_max)
     try:
         body = request.get_data(cache=False)
     except ClientDisconnected as error:
-        raise _torn("fewer", announced) from error
+        raise torn("fewer", announced) from error
     # Servers that mark the end of input themselves hand over a torn body without a word.
     if len(body) != announced:
-        raise _torn(str(len(body)), announced)
-    if not body:
-        raise RequestMalformed("http.body.empty", "the body is empty")
+        raise torn(str(len(body)), announced)
     return body
 
 
-def _torn(length: str, announced: int) -> RequestMalformed:
+def torn(length: str, announced: int) -> RequestMalformed:
+    """The fault of a body that ended before its time."""
     return RequestMalformed(
         "http.body.truncated",
         f"the body has {length} bytes and announced {announced}: nothing of it was used",

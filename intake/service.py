@@ -6,17 +6,18 @@ Verification happens here, in parallel and outside the lock; order happens behin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+import msgspec
 
 from intake import authority, wire
 from intake.errors import Busy, KindNotTaken
 from intake.gate import Gate
 from intake.prepare import Prepared, prepare
 from intake.sequencer import replay
-from intake.turns import Turns
 from keys.errors import Fault, NotYet, Unverifiable
 from keys.registry import Registry
 from ledger.errors import RecordDamaged
@@ -26,13 +27,7 @@ Behaviour = Literal["rollback", "proceed"]
 Status = Literal["appended", "duplicate", "refused", "rolled-back"]
 
 
-# Statements that one request judges before another gets its turn. One core's work is done by one thread at a
-# time: threads that wrestle for the interpreter lock around each signature cost a third of the core.
-TURN_COUNT = 128
-
-
-@dataclass(frozen=True, slots=True)
-class LineResult:
+class LineResult(msgspec.Struct, frozen=True):
     """What became of one statement of a request.
 
     digest  SHA-256 of the statement that stands at seq: the first one's, if this is a duplicate
@@ -61,10 +56,15 @@ class KeyRecords(Protocol):
     def read_key_records(self, after_seq: int) -> Sequence[tuple[int, bytes, bytes]]: ...
 
 
+Judged = Prepared | tuple[Fault, ...]  # ready to be put in order, or every fault that was found
+
+
 class Intake:
-    """The pipeline: verify, validate, authorise, append.
+    """The pipeline for callers that can wait: verify, validate, authorise, append.
 
     reader  of this process; may be slightly behind the head, which is why the gate judges again
+
+    `intake.flow` is the same for callers on an event loop, and shares this one's key state.
     """
 
     def __init__(self, reader: KeyRecords, gate: Gate, clock: Callable[[], datetime]) -> None:
@@ -73,7 +73,11 @@ class Intake:
         self._clock = clock
         self._registry: Registry | None = None
         self._registry_lock = threading.Lock()
-        self._turns = Turns()
+
+    @property
+    def known_registry(self) -> Registry | None:
+        """The key state as it was last read, without a look into the ledger."""
+        return self._registry
 
     def registry(self) -> Registry:
         """The key state of the newest key statement in the ledger."""
@@ -83,6 +87,20 @@ class Intake:
                 known, self._reader.read_key_records(-1 if known is None else known.newest_seq)
             )
             return self._registry
+
+    def require_registry(self) -> Registry:
+        """The same, or a fault of the ledger's own: it must not be taken for one of a statement."""
+        try:
+            return self.registry()
+        except NotYet:
+            raise
+        except Fault as fault:
+            raise RecordDamaged(
+                "ledger.damaged", f"this ledger's own records cannot be used: {fault.detail}"
+            ) from fault
+
+    def now(self) -> datetime:
+        return self._clock()
 
     def submit(
         self, lines: Sequence[bytes], *, behaviour: Behaviour = "rollback", allowed_typs: Collection[str]
@@ -94,25 +112,18 @@ class Intake:
         Raises Busy, ReadOnly or ClockBehind, and then nothing has been acknowledged. A key statement
         must come alone, since what follows it may depend on it.
         """
-        registry = self._registry or self._require_registry()
+        registry = self._registry or self.require_registry()
         now = self._clock()
-        judged: list[Prepared | tuple[Fault, ...]] = []
-        for start in range(0, len(lines), TURN_COUNT):
-            turn = lines[start : start + TURN_COUNT]
-            with self._turns:
-                judged += [self._prepare(raw, registry, allowed_typs, now) for raw in turn]
-        if len(lines) > 1 and any(isinstance(p, Prepared) and p.kind == "key" for p in judged):
-            alone = KindNotTaken("statement.key-alone", "a key statement must be the only one of its request")
-            judged = [(alone,) if isinstance(p, Prepared) and p.kind == "key" else p for p in judged]
-        refused = any(not isinstance(p, Prepared) for p in judged)
-        good = [] if refused and behaviour == "rollback" else [p for p in judged if isinstance(p, Prepared)]
-        answer = wire.Outcome()
-        if good:
-            submission = wire.submission_of(good, rollback=behaviour == "rollback")
-            answer = self._gate.submit(submission)
-            if answer.error is not None:
-                raise wire.fault_of(answer.error)
-        return Outcome(_line_results(judged, iter(answer.results)), answer.checkpoint, answer.tree_size)
+        judged = [judge(raw, registry, allowed_typs, now) for raw in lines]
+        unknown = of_unknown_keys(judged)
+        if unknown and (newer := self.require_registry()).newest_seq != registry.newest_seq:
+            for index in unknown:
+                judged[index] = judge(lines[index], newer, allowed_typs, now)
+        judged = with_keys_alone(judged)
+        good = to_append(judged, behaviour)
+        if not good:
+            return conclude(judged, None)
+        return conclude(judged, self._gate.submit(wire.submission_of(good, rollback=behaviour == "rollback")))
 
     def require_writable(self) -> None:
         """Return if a statement could be appended now; raise Busy, ReadOnly or ClockBehind if not."""
@@ -120,31 +131,9 @@ class Intake:
         if answer.error is not None:
             raise wire.fault_of(answer.error)
 
-    def _prepare(
-        self, raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime
-    ) -> Prepared | tuple[Fault, ...]:
-        judged = _judge(raw, registry, allowed_typs, now)
-        if isinstance(judged, Prepared) or not isinstance(judged[0], Unverifiable):
-            return judged
-        # Perhaps a key that was registered a moment ago, by another worker.
-        newer = self._require_registry()
-        return judged if newer.newest_seq == registry.newest_seq else _judge(raw, newer, allowed_typs, now)
 
-    def _require_registry(self) -> Registry:
-        """The registry, or a fault of the ledger's own: it must not be taken for one of the statement."""
-        try:
-            return self.registry()
-        except NotYet:
-            raise
-        except Fault as fault:
-            raise RecordDamaged(
-                "ledger.damaged", f"this ledger's own records cannot be used: {fault.detail}"
-            ) from fault
-
-
-def _judge(
-    raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime
-) -> Prepared | tuple[Fault, ...]:
+def judge(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime) -> Judged:
+    """One statement, ready to be put in order, or every fault that was found in it."""
     try:
         return prepare(raw, registry, allowed_typs, now)
     except EventRejected as rejected:
@@ -153,23 +142,63 @@ def _judge(
         return (fault,)
 
 
-def _line_results(
-    judged: Sequence[Prepared | tuple[Fault, ...]], answers: Iterator[wire.ItemResult]
-) -> tuple[LineResult, ...]:
-    results = []
+def of_unknown_keys(judged: Sequence[Judged]) -> list[int]:
+    """Indexes of statements whose key may have been registered a moment ago, by another worker."""
+    return [
+        index
+        for index, verdict in enumerate(judged)
+        if not isinstance(verdict, Prepared) and isinstance(verdict[0], Unverifiable)
+    ]
+
+
+def with_keys_alone(judged: list[Judged]) -> list[Judged]:
+    """The same verdicts, but key statements in company refused."""
+    if len(judged) == 1 or not any(isinstance(p, Prepared) and p.kind == "key" for p in judged):
+        return judged
+    alone = KindNotTaken("statement.key-alone", "a key statement must be the only one of its request")
+    return [(alone,) if isinstance(p, Prepared) and p.kind == "key" else p for p in judged]
+
+
+def to_append(judged: Sequence[Judged], behaviour: Behaviour) -> list[Prepared]:
+    """What goes to the sequencer: under rollback nothing, if there is a refused one among them."""
+    good = [verdict for verdict in judged if isinstance(verdict, Prepared)]
+    return [] if behaviour == "rollback" and len(good) != len(judged) else good
+
+
+def conclude(judged: Sequence[Judged], answer: wire.Outcome | None) -> Outcome:
+    """What became of every line, from the verdicts and the sequencer's answer, if it was asked.
+
+    Raises what kept the sequencer from appending anything.
+    """
+    if answer is None:
+        return Outcome(
+            tuple(
+                LineResult(line, "rolled-back")
+                if isinstance(verdict, Prepared)
+                else LineResult(line, "refused", faults=verdict)
+                for line, verdict in enumerate(judged)
+            ),
+            b"",
+            0,
+        )
+    if answer.error is not None:
+        raise wire.fault_of(answer.error)
+    results: list[LineResult] = []
+    answers = iter(answer.results)
     for line, verdict in enumerate(judged):
         if not isinstance(verdict, Prepared):
             results.append(LineResult(line, "refused", faults=verdict))
             continue
-        answer = next(answers, None)
-        if answer is None or answer.status == wire.ROLLED_BACK:
-            results.append(LineResult(line, "rolled-back"))
-        elif answer.status == wire.REFUSED and answer.fault is not None:
-            results.append(LineResult(line, "refused", faults=(wire.fault_of(answer.fault),)))
+        item = next(answers)
+        if item.status == wire.APPENDED:
+            results.append(LineResult(line, "appended", item.seq, item.digest))
+        elif item.status == wire.DUPLICATE:
+            results.append(LineResult(line, "duplicate", item.seq, item.digest))
+        elif item.fault is not None:
+            results.append(LineResult(line, "refused", faults=(wire.fault_of(item.fault),)))
         else:
-            status: Status = "duplicate" if answer.status == wire.DUPLICATE else "appended"
-            results.append(LineResult(line, status, answer.seq, answer.digest))
-    return tuple(results)
+            results.append(LineResult(line, "rolled-back"))
+    return Outcome(tuple(results), answer.checkpoint, answer.tree_size)
 
 
 def event_typs() -> frozenset[str]:

@@ -1,7 +1,10 @@
 """Step 5 of 9: what workers and sequencer say to each other, as typed messages in length-prefixed frames.
 
     worker  -> sequencer   4-byte big-endian length | MessagePack of a list of Submission
-    sequencer -> worker    4-byte big-endian length | MessagePack of a list of Outcome, in the same order
+    sequencer -> worker    4-byte big-endian length | MessagePack of a list of Outcome
+
+A frame holds whatever a worker had ready. Its outcomes may come in another order and in several frames; each
+is known by its submission's number.
 
 Both ends are ours and of one version; the bounds are there so that a mistake ends in an error, not in
 memory. Nothing here is stored.

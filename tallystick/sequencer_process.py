@@ -27,7 +27,8 @@ from anchoring.rfc3161 import TokenVerifier
 from anchoring.rounds import Policy, Rounds
 from anchoring.scheduler import TICK_INTERVAL_S, AnchorScheduler
 from intake.authority import ANCHOR_TYP
-from intake.gate import GateServer, SocketGate
+from intake.gate import SocketGate
+from intake.gate_server import GateServer
 from intake.sequencer import Sequencer
 from intake.service import Intake, submit_own
 from keys import envelope

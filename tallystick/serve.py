@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from granian.constants import Interfaces
+from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server as Granian
 
@@ -29,6 +29,7 @@ from keys.errors import Refused
 
 SOCKET_NAME = "sequencer.sock"
 SOCKET_PATH_MAX = 100  # the system's limit for Unix socket paths is 108 bytes with its NUL
+CONNECTIONS_MAX = 1024  # of each worker; more wait to be accepted
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 RESTART_PAUSE_S = 0.5
@@ -36,6 +37,7 @@ RESTART_PAUSE_S = 0.5
 FOLDER_VARIABLE = "TALLYSTICK_LEDGER_FOLDER"
 SOCKET_VARIABLE = "TALLYSTICK_SEQUENCER_SOCKET"
 PARENT_VARIABLE = "TALLYSTICK_PARENT_PID"
+THREADS_VARIABLE = "TALLYSTICK_POOL_THREADS"
 PASSPHRASE_VARIABLE = "TALLYSTICK_PASSPHRASE"  # noqa: S105  (its name)
 
 logger = logging.getLogger("tallystick.serve")
@@ -145,7 +147,7 @@ def serve(
     """Serve the ledger in this folder until a signal ends it. Raises ServeFailed.
 
     workers  processes that parse, verify and answer; one a core
-    threads  requests at once in each worker; more serve many single events, fewer large batches
+    threads  of each worker, for everything but the taking of statements: that needs none
     """
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(levelname)s %(message)s")
     _require_address(host, port)
@@ -166,6 +168,7 @@ def serve(
     os.environ[FOLDER_VARIABLE] = str(folder)
     os.environ[SOCKET_VARIABLE] = str(socket_path)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
+    os.environ[THREADS_VARIABLE] = str(threads)
     # Forking a process that has threads can hang the child: workers start fresh.
     multiprocessing.set_start_method("spawn", force=True)
     if not quiet:
@@ -173,13 +176,15 @@ def serve(
         print(f"Serving {folder} at http://{at}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
     try:
         Granian(
-            "tallystick.wsgi:create",
+            "tallystick.http_worker:create",
             factory=True,
             address=host,
             port=port,
-            interface=Interfaces.WSGI,
+            interface=Interfaces.ASGINL,
+            loop=Loops.uvloop,
             workers=workers,
-            blocking_threads=threads,
+            backlog=CONNECTIONS_MAX,
+            backpressure=CONNECTIONS_MAX,
             respawn_failed_workers=True,
             respawn_interval=0.5,
             workers_kill_timeout=int(STOP_TIMEOUT_S),  # nothing is lost: what was acknowledged is durable

@@ -15,7 +15,8 @@ from tt_intake import Ledger, event_statement
 
 from intake import gate as gates
 from intake.errors import Busy
-from intake.gate import GateServer, SocketGate
+from intake.gate import SocketGate
+from intake.gate_server import GateServer
 from intake.service import Intake, event_typs
 from intake.wire import LENGTH, ItemResult, Outcome, decode_frame, encode_answer, submission_of
 

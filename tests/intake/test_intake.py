@@ -15,7 +15,8 @@ from tt_keys import ORIGIN, ed25519_key, log_signer, p256_key, sign_event
 
 from intake import wire
 from intake.authority import may_read
-from intake.gate import GateServer, LocalGate, SocketGate
+from intake.gate import LocalGate, SocketGate
+from intake.gate_server import GateServer
 from intake.prepare import prepare, unique_key
 from intake.sequencer import Sequencer
 from intake.service import Intake, event_typs

@@ -1,4 +1,4 @@
-"""One HTTP worker of `tallystick serve`: the app over a read-only database and the sequencer's socket."""
+"""One HTTP worker of `tallystick serve`: the door over a read-only database and the sequencer's socket."""
 
 from __future__ import annotations
 
@@ -6,35 +6,40 @@ import atexit
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from flask import Flask
 
 from anchoring.rounds import RoundsReader
 from api.app import create_app
+from api.door import Door
+from api.metrics import Metrics
 from api.services import Services
+from intake.flow import Flow
 from intake.gate import SocketGate
+from intake.pipelined import PipelinedGate
 from intake.service import Intake
 from ledger.errors import ReadOnly
 from ledger.store.opening import open_reader
 from tallystick import config as configuration
 from tallystick.collection import settle
 from tallystick.sequencer_process import anchor_policy, utc_now
-from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE
+from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE, THREADS_VARIABLE
 from tallystick.watchdog import end_with_parent
 from verifier.trust import load_trust, public_files
 
 
-def create() -> Flask:
-    """The app for the ledger that the parent named in this process's environment."""
+def create() -> Door:
+    """The door to the ledger that the parent named in this process's environment."""
     # Ctrl-C goes to the whole group. The parent hears it, and ends us by SIGTERM, once.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     end_with_parent(int(os.environ[PARENT_VARIABLE]))
     config = configuration.load(Path(os.environ[FOLDER_VARIABLE]))
+    socket_path = Path(os.environ[SOCKET_VARIABLE])
     reader = open_reader(config.database, config.replica)
     # What decides who may write must not lag behind.
     newest = reader if config.replica is None else open_reader(config.database)
-    intake = Intake(newest, SocketGate(Path(os.environ[SOCKET_VARIABLE])), utc_now)
+    # Flask's threads ask on sockets of their own: key statements, and whether writing works.
+    intake = Intake(newest, SocketGate(socket_path), utc_now)
 
     def writer_state() -> str | None:
         try:
@@ -43,22 +48,24 @@ def create() -> Flask:
             return fault.detail
         return None
 
-    app = create_app(
-        Services(
-            reader=reader,
-            intake=intake,
-            anchors=RoundsReader(reader.engine, utc_now, anchor_policy(config)),
-            trust=load_trust(config.trust),
-            trust_files=public_files(config.trust),
-            origin=config.origin,
-            base_url=config.base_url,
-            clock=utc_now,
-            writer_state=writer_state,
-        )
+    services = Services(
+        reader=reader,
+        intake=intake,
+        anchors=RoundsReader(reader.engine, utc_now, anchor_policy(config)),
+        trust=load_trust(config.trust),
+        trust_files=public_files(config.trust),
+        origin=config.origin,
+        base_url=config.base_url,
+        clock=utc_now,
+        writer_state=writer_state,
     )
+    meters = Metrics(services)
+    pool = ThreadPoolExecutor(int(os.environ[THREADS_VARIABLE]), "flask")
+    flow = Flow(intake, PipelinedGate(socket_path), pool)
+    door = Door(services, flow, create_app(services, meters), meters, pool)
     atexit.register(_leave_at_once)
     settle()
-    return app
+    return door
 
 
 def _leave_at_once() -> None:
