@@ -1,6 +1,7 @@
 """TraceabilityError: what this room can say no with. All of them are faults of keys.errors.
 ├─ IdentifierMalformed  a GS1 identifier that breaks GS1's rules (check digit, length, characters)
 │  └─ NotGs1            a string that does not claim to be one: it may still be somebody's private name
+├─ EventUnhashable      the event hash of CBV 2.0 is not defined for this value; .pointer says why not
 ├─ EventRejected        the payload is not a valid event; .faults has every reason, each with its pointer
 └─ NoReader             no reader is registered for the statement's typ: say so, decide nothing
 """
@@ -36,6 +37,10 @@ class EventRejected(Malformed):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(first.code, first.detail + more, first.pointer)
         self.faults: tuple[Fault, ...] = tuple(faults)
+
+
+class EventUnhashable(Malformed):
+    """There is no event hash of this value: it has no type or time, or a name without a namespace."""
 
 
 class NoReader(Unverifiable):
