@@ -23,6 +23,7 @@ SECTIONS: list[tuple[str, str, tuple[str, ...]]] = [
     ),
     ("Auditors: verify, trusting nobody", "auditor", ("verify", "audit")),
     ("Operators: run a ledger", "operator", ("init", "serve", "accept-head", "development-authority")),
+    ("Anybody: read what is on a label", "gs1", ("gs1",)),
 ]
 _MODULES = {name: module for _, module, names in SECTIONS for name in names}
 

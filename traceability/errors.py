@@ -14,7 +14,16 @@ from keys.errors import Fault, Malformed, Unverifiable
 
 
 class IdentifierMalformed(Malformed):
-    """A GS1 identifier breaks a rule of GS1's."""
+    """A GS1 identifier breaks a rule of GS1's.
+
+    place  (first character, how many) of what is wrong in the text that was read, where that is known
+    """
+
+    def __init__(
+        self, code: str, detail: str, pointer: str = "", *, place: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(code, detail, pointer)
+        self.place = place
 
 
 class NotGs1(IdentifierMalformed):

@@ -10,31 +10,18 @@ from traceability.errors import IdentifierMalformed
 from traceability.gs1 import DigitalLink, parse_digital_link
 from traceability.gs1.digital_link import claims_key, render_digital_link
 
-# What the engine refuses for the sake of its query attributes, which are carried here and not yet judged.
-OF_THE_QUERY = {
-    "https://a/8004/9520614141234567?01=2112345678900",
-    "https://a/8004/9520614141234567?01=02345673",
-    "https://a/01/12312312312333?99=",
-    "https://a/01/12312312312333/22/ABC%2d123?99=ABC&98=XYZ+987",
-    "https://example.com/01/09520123456788?10=ABC123",
-    "https://id.gs1.org/01/09520123456788/10/ABC123?99=XYZ789&01=09520123456788",
-    "https://id.gs1.org/01/09520123456788/10/ABC123?99=XYZ789&99=XYZ789",
-    "https://example.com/01/09520123456788?99=XYZ&89=ABC123",
-}
 
-
-def _as_engine(uri):
-    try:
-        link = parse_digital_link(uri)
-    except IdentifierMalformed:
-        return None
-    return "".join(f"({ai}){value}" for ai, value in (link.key, *link.qualifiers, *link.attributes))
-
-
-def test_the_gs1_engine_reads_every_link_as_we_do(shared):
+def test_what_the_gs1_engine_reads_we_read_alike(shared):
+    # What it refuses may be no good for the sake of the query, which is for links.parse_link to judge.
     cases = json.loads((shared / "gs1/gs1-syntax-vectors.json").read_bytes())["parseDLuri"]
-    differing = {case["uri"] for case in cases if _as_engine(case["uri"]) != case["default_ai"]}
-    assert differing == OF_THE_QUERY
+    read = 0
+    for case in cases:
+        if case["default_ok"]:
+            link = parse_digital_link(case["uri"])
+            path = "".join(f"({ai}){value}" for ai, value in (link.key, *link.qualifiers))
+            assert case["default_ai"].startswith(path), case
+            read += 1
+    assert read
 
 
 def test_a_link_is_taken_apart_and_decoded():

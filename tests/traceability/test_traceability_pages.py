@@ -12,6 +12,8 @@ from traceability.epcis.validate import read_event, validate_event
 from traceability.errors import IdentifierMalformed
 from traceability.gs1 import canonical
 from traceability.gs1.canonical import judge
+from traceability.gs1.patterns import parse_pattern
+from traceability.gs1.reading import read
 from traceability.names import index_key, names_v1
 
 PAGES = Path(__file__).resolve().parents[2] / "docs/formats"
@@ -42,6 +44,34 @@ def test_every_refusal_has_the_code_that_the_page_gives():
             canonical(identifier)
         assert caught.value.code == code
         assert judge(identifier)[1] == code
+
+
+def test_every_label_names_what_the_page_says():
+    rows = _rows("gs1-identifiers.md", "labels")
+    assert len(rows) > 8
+    for text, _, name in rows:
+        assert (read(text).name or "-") == name
+
+
+def test_every_refused_label_has_its_code_and_every_code_its_label():
+    rows = _rows("gs1-identifiers.md", "labels-refused")
+    for code, text in rows:
+        if text != "-":
+            with pytest.raises(IdentifierMalformed) as caught:
+                read(text)
+            assert caught.value.code == code
+    modules = (PAGES.parents[1] / "traceability/gs1").glob("*.py")
+    used = {
+        code for path in modules for code in re.findall(r'"(gs1\.[a-z-]+)"', path.read_text(encoding="utf-8"))
+    }
+    named = {code for code, _ in rows} | {code for code, _ in _rows("gs1-identifiers.md", "refused")}
+    # Mistakes of callers, not of what they read.
+    assert used - named == {"gs1.digits", "gs1.no-epc"}
+
+
+def test_patterns_match_as_the_page_says():
+    for pattern, epc, answer in _rows("gs1-identifiers.md", "patterns"):
+        assert parse_pattern(pattern).matches(judge(epc)[0]) is (answer == "yes")
 
 
 def test_the_page_about_events_opens_with_a_good_one():

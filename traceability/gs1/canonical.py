@@ -25,6 +25,9 @@ _PLAIN_PACK = re.compile(
 )
 
 
+_AT_GS1 = re.compile(r"(?:https?|HTTPS?)://id\.gs1\.org/")
+
+
 @lru_cache(maxsize=PRODUCTS_CACHED)
 def _is_gtin(digits: str) -> bool:
     return check_digit(digits[:13]) == digits[13]
@@ -41,12 +44,36 @@ def canonical(identifier: str) -> str:
     plain = _PLAIN_PACK.fullmatch(identifier)
     if plain is not None and _is_gtin(plain[1]):
         return f"{CANONICAL_STEM}/01/{plain[1]}/{plain[2]}/{plain[3]}"
-    link = parse_digital_link(identifier, words=True, short_gtin=True)
+    try:
+        link = parse_digital_link(identifier, words=True, short_gtin=True)
+    except NotGs1:
+        name = _canonical_of_compressed(identifier)
+        if name is None:
+            raise
+        return name
     # Qualifiers stand in order of granularity: the last one says which thing is meant.
     qualifier = link.qualifiers[-1] if link.qualifiers else None
     if qualifier == ("254", "0"):
         qualifier = None  # as in the URN: an extension of 0 is none
     return render_digital_link(*link.key, qualifier)
+
+
+def _canonical_of_compressed(uri: str) -> str | None:
+    """The name of a compressed link at GS1's own domain, or None.
+
+    At any other one the last segment of a path may be anything: one in four thousand happens to decompress,
+    and a name that two things share would mix up their histories.
+    """
+    if not _AT_GS1.match(uri):
+        return None
+    # Loads the table of all AIs, which plain names never need.
+    from traceability.gs1.compressed import parse_compressed_link
+    from traceability.gs1.from_elements import name_of
+
+    try:
+        return name_of(parse_compressed_link(uri))
+    except IdentifierMalformed:
+        return None
 
 
 @lru_cache(maxsize=IDENTIFIERS_CACHED)

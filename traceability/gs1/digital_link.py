@@ -20,7 +20,7 @@ LINK_LENGTH_MAX = 2048  # longer ones do not fit the symbols that carry them, no
 
 _WEB = re.compile(r"(?:https?|HTTPS?)://")
 _LINK = re.compile(
-    r"(?P<stem>(?:https?|HTTPS?)://(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})+(?::[0-9]{1,5})?"
+    r"(?P<stem>(?:https?|HTTPS?)://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?"
     r"|(?:https?|HTTPS?)://\[(?P<address>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?)"
     r"(?P<path>(?:/[A-Za-z0-9._~\-!$&'()*+,;=:@%]*+)++)"
     r"(?:\?(?P<query>[A-Za-z0-9._~\-!$&'()*+,;=:@%/?]*+))?"
@@ -59,7 +59,7 @@ def parse_digital_link(uri: str, *, words: bool = False, short_gtin: bool = Fals
     match = _LINK.fullmatch(uri)
     if match is None:
         raise NotGs1("gs1.unknown", f"{uri[:64]!r} has no path, or characters that a URI cannot have")
-    if match["address"] is not None and not _is_ipv6(match["address"]):
+    if match["address"] is not None and not is_ipv6(match["address"]):
         raise NotGs1("gs1.unknown", f"{match['address'][:64]!r} is no address of a host")
     if _BAD_ESCAPE.search(uri):
         raise IdentifierMalformed(
@@ -117,7 +117,7 @@ def claims_key(uri: str) -> bool:
     return _DIGITS.fullmatch(value) is not None and fewest - 1 <= len(value) <= most + 1
 
 
-def _is_ipv6(address: str) -> bool:
+def is_ipv6(address: str) -> bool:
     try:
         IPv6Address(address)
     except ValueError:

@@ -30,9 +30,9 @@ _Y = re.compile(r"(?:[\-0-9A-Z]|%23|%2[Ff])+")
 def canonical_of_urn(urn: str) -> str:
     """The canonical Digital Link of an EPC URN.
 
-    Raises NotGs1 "gs1.unknown" for schemes without a GS1 key (usdod, adi, gid, bic, imovn, raw tags), and
-    IdentifierMalformed "gs1.scheme", "gs1.urn", "gs1.company-prefix", "gs1.value", "gs1.length",
-    "gs1.charset", "gs1.percent-encoding", "gs1.piece".
+    Raises NotGs1 "gs1.unknown" for good EPCs of schemes without a GS1 key (usdod, adi, gid, bic, imovn, and
+    raw tags), and IdentifierMalformed "gs1.scheme", "gs1.urn", "gs1.company-prefix", "gs1.value",
+    "gs1.length", "gs1.charset", "gs1.percent-encoding", "gs1.piece".
     """
     plain = _PLAIN_SGTIN.fullmatch(urn)
     if plain is not None:
@@ -52,7 +52,10 @@ def canonical_of_urn(urn: str) -> str:
 def _unknown(urn: str) -> IdentifierMalformed:
     kind, _, rest = urn[8:].partition(":")
     scheme = rest.partition(":")[0]
-    if kind == "raw" or (kind in ("id", "idpat") and scheme in _WITHOUT_KEY):
+    form = _WITHOUT_KEY.get(scheme)
+    if kind == "id" and form is not None and not form[0].fullmatch(rest):
+        return IdentifierMalformed("gs1.value", f"{urn[:64]!r} is no EPC of its scheme: expected {form[1]}")
+    if kind == "raw" or (kind in ("id", "idpat") and form is not None):
         return NotGs1("gs1.unknown", f"{urn[:64]!r} is an EPC whose scheme has no GS1 key")
     return IdentifierMalformed(
         "gs1.scheme",
@@ -60,7 +63,27 @@ def _unknown(urn: str) -> IdentifierMalformed:
     )
 
 
-_WITHOUT_KEY = frozenset(("gid", "usdod", "adi", "bic", "imovn"))
+# EPCs of other organisations. They have no GS1 key, so they name themselves; their form is checked all the
+# same.
+_NUMBER = "(?:0|[1-9][0-9]{0,10})"
+_CAGE = "[0-9A-HJ-NP-Z]{5,6}"  # a CAGE code or a DoDAAC, without I and O
+_ADI = "(?:[0-9A-Z-]|%2[Ff])"
+_WITHOUT_KEY = {
+    "gid": (
+        re.compile(rf"gid:{_NUMBER}\.{_NUMBER}\.(?:0|[1-9][0-9]*)"),
+        "manager.class.serial, numbers without leading zeros",
+    ),
+    "usdod": (re.compile(rf"usdod:{_CAGE}\.{_NUMBER}"), "a CAGE code or DoDAAC, a dot and a number"),
+    "adi": (
+        re.compile(rf"adi:{_CAGE}\.{_ADI}{{0,32}}\.(?:%23{_ADI}{{1,29}}|{_ADI}{{1,30}})"),
+        "CAGE-or-DoDAAC.part.serial: a part of up to 32 characters, a serial of up to 30, perhaps behind %23",
+    ),
+    "bic": (
+        re.compile("bic:[A-Z]{3}[JUZ][0-9]{7}"),
+        "an owner of 3 letters, J, U or Z, and 7 digits, as CSQU3054383",
+    ),
+    "imovn": (re.compile("imovn:[0-9]{7}"), "an IMO vessel number of 7 digits"),
+}
 
 
 def _split(rest: str, count: int, form: str) -> list[str]:

@@ -15,6 +15,7 @@ from traceability.gs1.check_digit import check_digit, check_pair
 _X = r"[!\"%&'()*+,\-./0-9:;<=>?A-Z_a-z]"  # character set 82
 _SHORT_TEXT = "1 to 20 characters of set 82"
 _Y = r"[#\-/0-9A-Z]"  # character set 39
+_INDEX = r"[\-0-9A-Z_a-z]"  # of an importer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ _COMPONENTS = (
     _component("414", "GLN", r"[0-9]{13}", "13 digits", check=(0, 13)),
     _component("415", "GLN of the invoicing party", r"[0-9]{13}", "13 digits", check=(0, 13)),
     _component("417", "party GLN", r"[0-9]{13}", "13 digits", check=(0, 13)),
-    _component("7040", "UIC with extension", r"[0-9]" + _X + "{3}", "a digit and 3 characters of set 82"),
+    _component("7040", "UIC with extension", "[0-9]" + _X + "{2}" + _INDEX, "a digit, 2 of set 82, an index"),
     _component("8003", "GRAI", "0[0-9]{13}" + _X + "{0,16}", "0, 13 digits, up to 16 more", check=(1, 14)),
     _component("8004", "GIAI", r"[0-9]{4}" + _X + "{0,26}", "4 digits, then up to 26 of set 82"),
     _component("8006", "ITIP", r"[0-9]{18}", "GTIN, piece and total: 18 digits", check=(0, 14), rule="piece"),
     _component("8010", "CPID", r"[0-9]{4}" + _Y + "{0,26}", "4 digits, then up to 26 of set 39"),
     _component("8011", "CPID serial", r"0|[1-9][0-9]{0,11}", "up to 12 digits without a leading zero"),
-    _component("8013", "GMN", r"[0-9]{4}" + _X + "{1,21}", "4 digits, then up to 21 of set 82", rule="pair"),
+    _component("8013", "GMN", r"[0-9]{4}" + _X + "{0,21}", "4 digits, then up to 21 of set 82", rule="pair"),
     _component("8017", "GSRN of a provider", r"[0-9]{18}", "18 digits", check=(0, 18)),
     _component("8018", "GSRN of a recipient", r"[0-9]{18}", "18 digits", check=(0, 18)),
     _component("8019", "service relation instance", r"[0-9]{1,10}", "up to 10 digits"),
