@@ -22,6 +22,7 @@ SECTIONS: list[tuple[str, str, tuple[str, ...]]] = [
         ("keygen", "request", "register", "rotate", "revoke", "sign", "send", "outbox"),
     ),
     ("Auditors: verify, trusting nobody", "auditor", ("verify", "audit")),
+    ("Anybody: look at events", "epcis", ("epcis",)),
     ("Operators: run a ledger", "operator", ("init", "serve", "accept-head", "development-authority")),
     ("Anybody: read what is on a label", "gs1", ("gs1",)),
 ]

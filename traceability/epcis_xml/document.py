@@ -340,13 +340,19 @@ def _judged(
         while at and at not in places:
             at = at.rpartition("/")[0]
         node, attribute = places.get(at, (element, ""))
+        detail, fix = fault.detail, getattr(fault, "fix", "")
+        if fault.code == "epcis.spelling":  # every spelling of every word of the standard was read
+            detail = (
+                f"{(node.get(attribute) if attribute else node.text or '').strip()[:80]!r} is no word of CBV"
+            )
+            fix = "Correct the word, or use a URI of your own that does not claim to be GS1's."
         xpath = tree.getpath(node) + (f"/@{attribute}" if attribute else "")
         found.append(
             XmlFault(
                 fault.code,
-                fault.detail,
+                detail,
                 pointer + fault.pointer,
-                getattr(fault, "fix", ""),
+                fix,
                 line=node.sourceline or 0,
                 xpath=xpath,
             )

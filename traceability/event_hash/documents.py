@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +18,31 @@ class HashedEvent:
     pointer: str  # of the event within the document
     value: str | None  # "ni:///sha-256;…?ver=CBV2.0"
     fault: EventUnhashable | None = None
+    says_another: bool = False  # its eventID is an ni: URI, and not this one
 
 
-def hash_document(document: Any, *, from_xml: bool = False) -> list[HashedEvent]:
+def hash_document(
+    document: Any, *, from_xml: bool = False, ignored: Collection[str] = ()
+) -> list[HashedEvent]:
     """The hash of every event in a document, in document order.
 
     document  the parsed JSON of an event, an EPCISDocument or an EPCISQueryDocument
+    ignored   as in event_hash
 
     Fields that the document lists under a member named ignoreFields, in whatever namespace, are left out.
     Raises EventUnhashable "hash.document" if this is none of the three.
     """
     found = []
-    prefixes, ignored = Prefixes(from_xml=from_xml), frozenset[str]()
+    prefixes, left_out = Prefixes(from_xml=from_xml), frozenset(ignored)
     if isinstance(document, dict):
         prefixes = Prefixes(document.get("@context"), from_xml=from_xml)
-        ignored = ignored_fields(document, prefixes)
+        left_out |= ignored_fields(document, prefixes)
     for pointer, event in events_of(document):
         try:
-            found.append(HashedEvent(pointer, event_hash(event, prefixes, ignored=ignored)))
+            value = event_hash(event, prefixes, ignored=left_out)
+            claimed = event.get("eventID")
+            another = isinstance(claimed, str) and claimed.startswith("ni:") and claimed != value
+            found.append(HashedEvent(pointer, value, None, another))
         except EventUnhashable as e:
             fault = EventUnhashable(e.code, e.detail, pointer + e.pointer)
             found.append(HashedEvent(pointer, None, fault))
