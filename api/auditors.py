@@ -2,6 +2,7 @@
 
 GET /statements/<seq>                 one statement, as it was signed
 GET /statements?start=&end=           many, one a line; an empty line is one that is not shown
+GET /statements/bundle/<index>        256 of them, numbered like the log's tiles: what a static copy has too
 GET /entries/<seq>                    one entry's canonical bytes
 GET /proof/inclusion?index=&size=     a path to the root of any past size
 GET /proof/consistency?old=&new=      proof that one size continues another
@@ -13,6 +14,7 @@ GET /trust                            this server's public keys, which you shoul
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,10 +26,13 @@ from api.packs import Packs, file_name
 from api.reading import Reading, stored
 from api.requests import JOSE, JWS_LINES, parse_integer, read_arguments, require_integer, require_text
 from api.services import Services
+from intake import disclosure
 from keys import base64url, envelope
 from ledger import entry as entry_format
 from ledger import tiles
+from ledger.errors import ProofMalformed
 from traceability.history import History
+from verifier.trust import Trust
 
 JSON = "application/json"
 EVIDENCE = "application/vnd.tallystick.evidence+json"
@@ -62,12 +67,38 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
         size = 0
         found = services.reader.read_statements(start, end) if start < end else ()
         for raw in reading.shown(found, None):
-            line = b"" if raw is None or b"\n" in raw else raw
-            size += len(line) + 1
+            line = disclosure.line_of(raw)
+            size += len(line)
             if lines and size > limits.statements_page_size_max:
                 break
             lines.append(line)
-        return Response(b"".join(line + b"\n" for line in lines), content_type=JWS_LINES)
+        return Response(b"".join(lines), content_type=JWS_LINES)
+
+    @auditors.get(f"/{disclosure.BUNDLES}<path:name>")
+    def statement_bundle(name: str) -> Response:
+        read_arguments()
+        try:
+            path = disclosure.parse_bundle_name(name)
+        except ProofMalformed as error:
+            raise NothingHere(error.code, error.detail) from error
+        tree_size = reading.head().tree_size
+        width = tiles.width_at(0, path.index, tree_size)
+        if width < path.width:
+            raise NothingHere(
+                "bundle.missing", f"at size {tree_size} this bundle has {width} of {path.width} statements"
+            )
+        start = path.index * tiles.TILE_WIDTH
+        lines: list[bytes] = []
+        size = 0
+        for raw in reading.shown(services.reader.read_statements(start, start + path.width), None):
+            lines.append(disclosure.line_of(raw))
+            size += len(lines[-1])
+            if size > limits.statements_page_size_max:
+                raise NothingHere(
+                    "bundle.size", "these statements are too long for one answer: ask for a range of them"
+                )
+        # Other than a tile it can change: a statement can be erased, and a policy altered.
+        return headers.tagged(b"".join(lines), JWS_LINES, headers.REVALIDATE)
 
     @auditors.get("/entries/<seq>")
     def entry(seq: str) -> Response:
@@ -141,7 +172,9 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
     @auditors.get("/trust")
     def trust() -> Response:
         read_arguments()
-        return Response(orjson.dumps(_trust(services)), content_type=JSON)
+        return headers.tagged(
+            trust_document(services.origin, services.trust, services.trust_files), JSON, headers.REVALIDATE
+        )
 
     def _require_size(size: int, name: str) -> None:
         tree_size = reading.head().tree_size
@@ -195,12 +228,14 @@ def _history(epc: str, found: History) -> dict[str, Any]:
     }
 
 
-def _trust(services: Services) -> dict[str, Any]:
-    trust = services.trust
-    return {
-        "warning": TRUST_WARNING,
-        "origin": services.origin,
-        "genesis_leaf_hash": None if trust.genesis is None else _base64(trust.genesis.leaf_hash),
-        "log_keys": [verifier.vkey for verifier in trust.log_verifiers(services.origin)],
-        "files": dict(services.trust_files),
-    }
+def trust_document(origin: str, trust: Trust, files: Mapping[str, str]) -> bytes:
+    """What a ledger says about its own keys, as JSON: here, and in its published copy."""
+    return orjson.dumps(
+        {
+            "warning": TRUST_WARNING,
+            "origin": origin,
+            "genesis_leaf_hash": None if trust.genesis is None else _base64(trust.genesis.leaf_hash),
+            "log_keys": [verifier.vkey for verifier in trust.log_verifiers(origin)],
+            "files": dict(files),
+        }
+    )

@@ -30,9 +30,7 @@ def blueprint(reading: Reading) -> Blueprint:
 
     @log.get("/checkpoint")
     def checkpoint() -> Response:
-        response = Response(reading.published_checkpoint(), content_type=NOTE)
-        response.headers["Cache-Control"] = headers.REVALIDATE
-        return response
+        return headers.tagged(reading.published_checkpoint(), NOTE, headers.REVALIDATE)
 
     @log.get("/tile/<path:name>")
     def tile(name: str) -> Response:
@@ -53,7 +51,9 @@ def blueprint(reading: Reading) -> Blueprint:
         if path.level is None:
             start = path.index * TILE_WIDTH
             return _bundle(reading.entries(start, start + path.width))
-        return _immutable(reading.reader.read_tile(path.level, path.index, path.width))
+        return headers.tagged(
+            reading.reader.read_tile(path.level, path.index, path.width), OCTETS, headers.IMMUTABLE
+        )
 
     return log
 
@@ -61,16 +61,13 @@ def blueprint(reading: Reading) -> Blueprint:
 def _bundle(entries: Sequence[bytes]) -> Response:
     body = render_bundle(entries)
     accepts_gzip = request.accept_encodings.quality("gzip") > 0
-    response = _immutable(gzip.compress(body, GZIP_LEVEL, mtime=0) if accepts_gzip else body)
+    # A hole in the database is not the log's word.
+    lasting = headers.IMMUTABLE if all(entries) else headers.NEVER
+    # The tag is that of the bytes sent: the two encodings are two representations.
+    response = headers.tagged(
+        gzip.compress(body, GZIP_LEVEL, mtime=0) if accepts_gzip else body, OCTETS, lasting
+    )
     if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    if not all(entries):
-        response.headers["Cache-Control"] = headers.NEVER  # a hole in the database is not the log's word
-    return response
-
-
-def _immutable(body: bytes) -> Response:
-    response = Response(body, content_type=OCTETS)
-    response.headers["Cache-Control"] = headers.IMMUTABLE
     return response

@@ -11,10 +11,8 @@ from typing import Any
 
 from api.errors import Erased, NothingHere, RecordDamaged, Withheld
 from api.services import Services
-from intake import authority
-from keys import envelope
-from keys.errors import Fault, Malformed, NotYet, Refuted, Unverifiable
-from keys.registry import Registry
+from intake import authority, disclosure
+from keys.errors import Malformed, NotYet, Refuted
 from ledger.store.protocol import Head
 
 
@@ -86,7 +84,7 @@ class Reading:
                 "statement.erased",
                 f"the content of entry {seq} is no longer kept; its digest is in the entry",
             )
-        if not self.may_read_typ(_typ_of(raw), caller):
+        if not self.may_read_typ(disclosure.typ_of(raw), caller):
             raise Withheld(
                 "statement.withheld", f"this ledger's policy does not open the content of entry {seq} to you"
             )
@@ -94,28 +92,11 @@ class Reading:
 
     def shown(self, statements: Iterable[bytes | None], caller: str | None) -> Iterator[bytes | None]:
         """The same statements, None for each that is erased or that this caller may not see."""
-        policy = self._policy()
-        for raw in statements:
-            yield raw if raw is not None and authority.may_read(policy, caller, _typ_of(raw)) else None
+        return disclosure.shown(self._policy(), statements, caller)
 
     def may_read_typ(self, typ: str, caller: str | None) -> bool:
         """Whether this caller may see payloads of this class at all."""
         return authority.may_read(self._policy(), caller, typ)
 
     def _policy(self) -> Mapping[str, Any]:
-        """The ledger's policy. An altered key statement must not hide the ledger from its auditors."""
-        try:
-            return self._services.intake.registry().policy
-        except (Malformed, Refuted, Unverifiable):
-            try:
-                return Registry.from_genesis(self.reader.read_statement(0) or b"").policy
-            except Fault:
-                return {}  # which opens nothing
-
-
-def _typ_of(raw: bytes) -> str:
-    """A statement's class; none for one that cannot be read: only a ledger that shows everything shows it."""
-    try:
-        return envelope.parse(raw).typ
-    except Fault:
-        return ""
+        return disclosure.policy_in_force(self._services.intake.registry, self.reader)

@@ -23,7 +23,11 @@ SECTIONS: list[tuple[str, str, tuple[str, ...]]] = [
     ),
     ("Auditors: verify, trusting nobody", "auditor", ("verify", "audit")),
     ("Anybody: look at events", "epcis", ("epcis",)),
-    ("Operators: run a ledger", "operator", ("init", "serve", "accept-head", "development-authority")),
+    (
+        "Operators: run a ledger",
+        "operator",
+        ("init", "serve", "publish", "accept-head", "development-authority"),
+    ),
     ("Anybody: read what is on a label", "gs1", ("gs1",)),
 ]
 _MODULES = {name: module for _, module, names in SECTIONS for name in names}

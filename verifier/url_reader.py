@@ -28,7 +28,11 @@ NOTE_SIZE_MAX = 1024 * 1024
 HASH_LENGTH = 32
 ENTRY_BUNDLE_SIZE_MAX = TILE_WIDTH * (2 + 0xFFFF)
 STATEMENTS_SIZE_MAX = 32 * 1024 * 1024  # servers answer up to 16 MiB at once, and always one statement
+STATEMENT_BUNDLE_SIZE_MAX = TILE_WIDTH * 1_500_001  # of a static copy; no ledger takes longer statements
 STATEMENTS_PAGE = 1_000  # how many we ask for at once; a server may answer with fewer
+
+ENTRY_BUNDLES = "/tile/entries/"
+STATEMENT_BUNDLES = "/statements/bundle/"
 
 _BUSY = (429, 502, 503, 504)
 
@@ -49,6 +53,7 @@ class UrlReader:
         self._sleep = sleep
         self._size = 0  # of the newest checkpoint read: says how wide partial tiles are
         self._bundle: tuple[int, int, list[bytes]] = (-1, 0, [])  # the bundle of entries read last
+        self._lines: tuple[int, int, list[bytes | None]] = (-1, 0, [])  # and that of statements
 
     def read_checkpoint(self) -> bytes:
         """The newest published note."""
@@ -71,6 +76,10 @@ class UrlReader:
         """Statements start <= seq < end; None for one that the server does not show."""
         statements: list[bytes | None] = []
         seq, end = start, min(end, self._size)
+        while seq < end and (lines := self._read_statement_bundle(seq // TILE_WIDTH)) is not None:
+            offset = seq % TILE_WIDTH
+            statements += lines[offset : offset + end - seq]
+            seq = min(end, seq - offset + len(lines))
         while seq < end:
             until = min(end, seq + STATEMENTS_PAGE)
             body = self._get(f"/statements?start={seq}&end={until}", STATEMENTS_SIZE_MAX)
@@ -86,7 +95,7 @@ class UrlReader:
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
         """The first `width` hashes of a tile."""
-        tile = self._get_partial(TilePath(level, index, width), TILE_WIDTH * HASH_LENGTH)
+        tile = self._get_partial(TilePath(level, index, width), TILE_WIDTH * HASH_LENGTH, f"/tile/{level}/")
         if len(tile) < width * HASH_LENGTH:
             raise SourceFailed("source.tile", f"tile {level}/{index} came with {len(tile)} bytes")
         return tile[: width * HASH_LENGTH]
@@ -103,10 +112,33 @@ class UrlReader:
     ) -> None:
         self.close()
 
+    def _read_statement_bundle(self, index: int) -> Sequence[bytes | None] | None:
+        """The statements beside one bundle of entries; None where they have to be asked for by range.
+
+        A static copy has bundles only. A server has both, but no bundle of very long statements, and one
+        that is older than this reader has none.
+        """
+        width = min(TILE_WIDTH, self._size - index * TILE_WIDTH)
+        if self._lines[:2] != (index, width):
+            try:
+                body = self._get_partial(
+                    TilePath(None, index, width), STATEMENT_BUNDLE_SIZE_MAX, STATEMENT_BUNDLES
+                )
+            except NotInLog:
+                return None
+            lines = body.split(b"\n")
+            if lines.pop() or len(lines) not in (width, TILE_WIDTH):
+                raise SourceFailed(
+                    "source.statements",
+                    f"bundle {index} of statements has {len(lines)} whole lines, not {width}",
+                )
+            self._lines = (index, width, [line or None for line in lines[:width]])
+        return self._lines[2]
+
     def _read_bundle(self, index: int) -> list[bytes]:
         width = min(TILE_WIDTH, self._size - index * TILE_WIDTH)
         if self._bundle[:2] != (index, width):
-            data = self._get_partial(TilePath(None, index, width), ENTRY_BUNDLE_SIZE_MAX)
+            data = self._get_partial(TilePath(None, index, width), ENTRY_BUNDLE_SIZE_MAX, ENTRY_BUNDLES)
             try:
                 entries = parse_bundle(data, width)
             except Fault:
@@ -120,14 +152,16 @@ class UrlReader:
             self._bundle = (index, width, entries)
         return self._bundle[2]
 
-    def _get_partial(self, path: TilePath, size_max: int) -> bytes:
+    def _get_partial(self, path: TilePath, size_max: int, under: str) -> bytes:
+        """One resource with a tile's number, from wherever its kind is kept."""
+        name = render_path(path).partition("/")[2]
         try:
-            return self._get(f"/tile/{render_path(path)}", size_max)
+            return self._get(under + name, size_max)
         except NotInLog:
             if path.width == TILE_WIDTH:
                 raise
             # SPEC tlog-tiles: a server may drop partial tiles once the full one stands.
-            return self._get(f"/tile/{render_path(TilePath(path.level, path.index, TILE_WIDTH))}", size_max)
+            return self._get(under + name.partition(".p/")[0], size_max)
 
     def _get(self, path: str, size_max: int) -> bytes:
         pause = PAUSE_S

@@ -111,6 +111,7 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
 
 
 @click.command("audit", epilog=EXIT_CODES)
+@click.argument("source", required=False, metavar="[FILE|URL]")
 @click.option(
     "--database",
     metavar="FILE|URL",
@@ -154,6 +155,7 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
 )
 @json_option
 def audit(
+    source: str | None,
     database: str | None,
     url: str | None,
     trust_folder: Path | None,
@@ -164,12 +166,17 @@ def audit(
     structure_only: bool,
     as_json: bool,
 ) -> None:
-    """Read a whole ledger again, believe nothing, and name each faulty entry."""
+    """Read a whole ledger again, believe nothing, and name each faulty entry.
+
+    The ledger is a database, or the http address of its server or of a published copy of it.
+    """
     from verifier.ledger_audit import Freshness
     from verifier.ledger_audit import audit as audit_ledger
 
-    if (database is None) == (url is None):
-        raise click.UsageError("Give either --database or --url.")
+    if sum(place is not None for place in (source, database, url)) != 1:
+        raise click.UsageError("Give one ledger: SOURCE, --database or --url.")
+    if source is not None:
+        database, url = (None, source) if source.startswith(("http://", "https://")) else (source, None)
     if url is not None and not URL.fullmatch(url):
         raise click.BadParameter(f"{url!r} is no http or https address", param_hint="--url")
     address = None if database is None else _database(database)

@@ -15,6 +15,7 @@ import click
 from keys.errors import Fault
 from tallystick.commands.output import fail
 from tallystick.commands.partner_console import passphrase_option, passphrase_reader
+from tallystick.commands.publish import publish
 
 ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*(:[0-9]+)?(/[A-Za-z0-9._~\-]+)*")
 URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?")
@@ -223,4 +224,4 @@ def development_authority(port: int, roots: Path | None) -> None:
         threading.Event().wait()
 
 
-COMMANDS: list[click.Command] = [init, serve, accept_head, development_authority]
+COMMANDS: list[click.Command] = [init, serve, publish, accept_head, development_authority]

@@ -190,3 +190,64 @@ def test_partial_tiles_of_every_size_ever_published_are_served(tmp_path):
     for old in published:
         assert root_at(ServedTiles(site.client), old.tree_size) == old.root_hash
     site.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/checkpoint",
+        "/tile/0/000",
+        "/tile/0/001.p/44",
+        "/tile/entries/000",
+        "/statements/bundle/000",
+        "/trust",
+    ],
+)
+def test_whoever_has_the_bytes_already_is_told_so(site, path):
+    first = site.client.get(path)
+    tag = first.headers["ETag"]
+    assert tag.startswith('"')
+    again = site.client.get(path, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["ETag"] == tag
+    assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+    for other in ('"0"', 'W/"0"', '"' + "0" * 32 + '"'):
+        assert site.client.get(path, headers={"If-None-Match": other}).status_code == 200
+
+
+def test_the_two_encodings_of_a_bundle_have_two_tags(site):
+    tags = {
+        site.client.get("/tile/entries/000", headers={"Accept-Encoding": encoding}).headers["ETag"]
+        for encoding in ("identity", "gzip")
+    }
+    assert len(tags) == 2
+
+
+def test_bundles_of_statements_are_the_lines_of_their_range(site):
+    for name, start, end in (("000", 0, 256), ("001.p/44", 256, 300), ("000.p/7", 0, 7)):
+        response = site.client.get(f"/statements/bundle/{name}")
+        assert response.status_code == 200
+        assert response.headers["Content-Type"] == "application/vnd.tallystick.jws-lines"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.data == site.client.get(f"/statements?start={start}&end={end}").data
+        assert response.data.count(b"\n") == end - start
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["001", "001.p/45", "002", "0", "00", "0000", "000.p/0", "000.p/256", "-01", "x000/000", "000/", "a"],
+)
+def test_bundles_of_statements_that_are_not_there_are_404_and_not_cached(site, name):
+    response = site.client.get(f"/statements/bundle/{name}")
+    assert response.status_code == 404
+    assert response.json["code"] in ("bundle.missing", "bundle.path")
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_a_bundle_too_long_for_one_answer_is_asked_for_by_range(site):
+    from dataclasses import replace
+
+    client = site.served_with(limits=replace(site.services.limits, statements_page_size_max=5_000))
+    response = client.get("/statements/bundle/000")
+    assert (response.status_code, response.json["code"]) == (404, "bundle.size")
+    assert client.get("/statements/bundle/000.p/2").status_code == 200

@@ -23,10 +23,13 @@ Answer = Callable[[httpx2.Request], httpx2.Response]
 class Server:
     """A ledger's server as the formats describe one, without the network."""
 
-    def __init__(self, world: World, *, page_max: int = 5, serves_partials: bool = True) -> None:
+    def __init__(
+        self, world: World, *, page_max: int = 5, serves_partials: bool = True, serves_bundles: bool = False
+    ) -> None:
         self.world = world
         self.page_max = page_max
         self.serves_partials = serves_partials
+        self.serves_bundles = serves_bundles
         self.requests: list[str] = []
         self.overrides: dict[str, list[httpx2.Response]] = {}
 
@@ -45,6 +48,14 @@ class Server:
         if path == "/statements":
             start, end = int(request.url.params["start"]), int(request.url.params["end"])
             lines = self.world.statements[start : min(end, start + self.page_max)]
+            return httpx2.Response(200, content=b"".join((line or b"") + b"\n" for line in lines))
+        if path.startswith("/statements/bundle/"):
+            if not self.serves_bundles:
+                return httpx2.Response(404)
+            name = parse_path(path.replace("/statements/bundle/", "entries/"))
+            if name.width < TILE_WIDTH and not self.serves_partials:
+                return httpx2.Response(404)
+            lines = self.world.statements[name.index * TILE_WIDTH :][: name.width]
             return httpx2.Response(200, content=b"".join((line or b"") + b"\n" for line in lines))
         name = parse_path(path.removeprefix("/tile/"))
         if name.width < TILE_WIDTH and not self.serves_partials:
@@ -181,3 +192,41 @@ def test_short_tiles_and_garbled_bundles_are_refused() -> None:
         server.overrides["/tile/entries/000.p/17"] = [httpx2.Response(200, content=b"\x00\xff")]
         with pytest.raises(SourceFailed):
             reader.read_entries(0, 17)
+
+
+def test_an_audit_reads_bundles_of_statements_where_there_are_any() -> None:
+    world = make_world()
+    while len(world.entries) < 300:
+        world.event("acme", object_event(PACK))
+    world.statements[280] = None
+    server = Server(world, serves_bundles=True)
+    with server.reader() as reader:
+        reader.read_checkpoint()
+        for start, end in ((0, 300), (250, 260), (255, 256), (256, 300), (299, 300), (7, 7), (290, 999)):
+            assert list(reader.read_statements(start, end)) == world.statements[start:end]
+        assert not any(request.startswith("/statements?") for request in server.requests)
+        server.serves_partials = False
+        reader._size = 200  # as if an older checkpoint had been published
+        assert list(reader.read_statements(190, 200)) == world.statements[190:200]
+    assert "/statements/bundle/000.p/200" in server.requests
+
+
+def test_bundles_for_one_part_and_ranges_for_another() -> None:
+    world = make_world()
+    while len(world.entries) < 300:
+        world.event("acme", object_event(PACK))
+    server = Server(world, serves_bundles=True)
+    server.overrides["/statements/bundle/001.p/44"] = [httpx2.Response(404)] * 9
+    with server.reader() as reader:
+        reader.read_checkpoint()
+        assert list(reader.read_statements(200, 300)) == world.statements[200:300]
+
+
+@pytest.mark.parametrize("body", [b"", b"half a line", b"\n" * 16, b"\n" * 18, b"\n" * 257])
+def test_a_bundle_of_statements_that_is_not_one_is_refused(body: bytes) -> None:
+    server = Server(make_world(), serves_bundles=True)
+    with server.reader() as reader:
+        reader.read_checkpoint()
+        server.overrides["/statements/bundle/000.p/17"] = [httpx2.Response(200, content=body)]
+        with pytest.raises(SourceFailed):
+            reader.read_statements(0, 5)
