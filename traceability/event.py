@@ -6,20 +6,15 @@ on the way in costs nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from traceability.epcis import vocabulary as words
 from traceability.epcis.formats import parse_time
 from traceability.gs1.canonical import judge
-
-# bizStep, disposition and their like in every spelling that CBV has had.
-_CBV_WORD = re.compile(
-    r"(?:urn:epcglobal:cbv:(?:bizstep|disp|btt|sdt|er):"
-    r"|(?:https?://(?:ref|ns)\.gs1\.org/cbv/|cbv:)(?:BizStep|Disp|BTT|SDT|ER)-)([A-Za-z_]+)"
-)
+from traceability.namespaces import Extension, Namespaces
 
 
 class Named(NamedTuple):
@@ -42,6 +37,56 @@ class Party(NamedTuple):
 
     type: str
     id: Named
+
+
+class BizTransaction(NamedTuple):
+    """A business document that the event belongs to. CBV lets the type be left out."""
+
+    type: str | None
+    id: Named
+
+
+class ErrorDeclaration(NamedTuple):
+    """That an earlier event of the same eventID was wrong, since when that is known, and why."""
+
+    declaration_time: datetime
+    reason: str | None
+    corrective_event_ids: tuple[str, ...]
+    extensions: tuple[Extension, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SensorReport:
+    """One reading."""
+
+    value: Mapping[str, Any]  # as it was read
+    metadata: Mapping[str, Any]  # of its sensor element
+    extensions: tuple[Extension, ...]
+
+    @property
+    def type(self) -> str | None:
+        return words.MEASUREMENT_TYPE.word(self.value["type"]) if "type" in self.value else None
+
+    @property
+    def exception(self) -> str | None:
+        return words.SENSOR_ALERT.word(self.value["exception"]) if "exception" in self.value else None
+
+    @property
+    def component(self) -> str | None:
+        return words.COMPONENT.word(self.value["component"]) if "component" in self.value else None
+
+    def said(self, field: str) -> Any:
+        """The value of a field of the reading, or else of its element: time, deviceID, bizRules, …"""
+        return self.value.get(field, self.metadata.get(field))
+
+
+@dataclass(frozen=True, slots=True)
+class SensorElement:
+    """Readings that share what is said about how they were taken."""
+
+    metadata: Mapping[str, Any]
+    reports: tuple[SensorReport, ...]
+    extensions: tuple[Extension, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +121,89 @@ class Event:
     @property
     def biz_step(self) -> str | None:
         """The bare word where it is one of the standard's, however spelled; else the URI as it stands."""
-        return _word(self.value.get("bizStep"))
+        return _word(words.BIZ_STEP, self.value.get("bizStep"))
 
     @property
     def disposition(self) -> str | None:
-        return _word(self.value.get("disposition"))
+        return _word(words.DISPOSITION, self.value.get("disposition"))
 
     @property
     def persistent_dispositions_set(self) -> tuple[str, ...]:
         """Dispositions that hold from here on, beside whatever `disposition` says, until they are unset."""
-        changes = self.value.get("persistentDisposition") or {}
-        return tuple(_word(text) or "" for text in changes.get("set", ()))
+        return self._dispositions("set")
+
+    @property
+    def persistent_dispositions_unset(self) -> tuple[str, ...]:
+        """Those that no longer hold from here on."""
+        return self._dispositions("unset")
 
     @property
     def is_error_declaration(self) -> bool:
         """Whether the event says of an earlier one, by its eventID, that it was wrong."""
         return "errorDeclaration" in self.value
+
+    @property
+    def error_declaration(self) -> ErrorDeclaration | None:
+        said = self.value.get("errorDeclaration")
+        if said is None:
+            return None
+        moment = parse_time(said["declarationTime"])
+        assert moment is not None, "only validated events become Events"
+        return ErrorDeclaration(
+            moment,
+            _word(words.ERROR_REASON, said.get("reason")),
+            tuple(said.get("correctiveEventIDs", ())),
+            self.namespaces.extensions(said, _DECLARATION_FIELDS),
+        )
+
+    @property
+    def certifications(self) -> tuple[str, ...]:
+        """Addresses of certificates that cover the event."""
+        said = self.value.get("certificationInfo", ())
+        return (said,) if isinstance(said, str) else tuple(said)
+
+    @property
+    def transformation_id(self) -> Named | None:
+        """What joins transformations whose inputs and outputs are told in several events."""
+        return _named(self.value.get("transformationID"))
+
+    @property
+    def biz_transactions(self) -> tuple[BizTransaction, ...]:
+        return tuple(
+            BizTransaction(
+                _word(words.BIZ_TRANSACTION_TYPE, said.get("type")),
+                Named(said["bizTransaction"], judge(said["bizTransaction"])[0]),
+            )
+            for said in self.value.get("bizTransactionList", ())
+        )
+
+    @property
+    def sensor_elements(self) -> tuple[SensorElement, ...]:
+        names = self.namespaces
+        elements = []
+        for said in self.value.get("sensorElementList", ()):
+            metadata = said.get("sensorMetadata") or {}
+            reports = tuple(
+                SensorReport(report, metadata, names.extensions(report, _REPORT_FIELDS))
+                for report in said["sensorReport"]
+            )
+            elements.append(SensorElement(metadata, reports, names.extensions(said, _ELEMENT_FIELDS)))
+        return tuple(elements)
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """What the prefixes of the event's own fields mean, by its @context and its document's."""
+        return Namespaces(self.document_context, self.value.get("@context"))
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """Fields of the event itself that are not the standard's. Those of its parts:
+        `event.namespaces.extensions(event.ilmd)`.
+        """
+        names = self.namespaces
+        return tuple(
+            Extension(*names.split(name), name, value) for name, value in self.value.items() if ":" in name
+        )
 
     @property
     def epcs(self) -> tuple[Named, ...]:
@@ -158,9 +270,13 @@ class Event:
             for q in self.value.get(field, ())
         )
 
+    def _dispositions(self, change: str) -> tuple[str, ...]:
+        changes = self.value.get("persistentDisposition") or {}
+        return tuple(words.DISPOSITION.word(text) for text in changes.get(change, ()))
+
     def _parties(self, field: str, member: str) -> tuple[Party, ...]:
         return tuple(
-            Party(_word(p["type"]) or "", Named(p[member], judge(p[member])[0]))
+            Party(words.SOURCE_DEST_TYPE.word(p["type"]), Named(p[member], judge(p[member])[0]))
             for p in self.value.get(field, ())
         )
 
@@ -169,6 +285,10 @@ def _named(identifier: str | None) -> Named | None:
     return None if identifier is None else Named(identifier, judge(identifier)[0])
 
 
-def _word(text: str | None) -> str | None:
-    match = _CBV_WORD.fullmatch(text) if text is not None else None
-    return match[1] if match else text
+def _word(vocabulary: words.Vocabulary, text: str | None) -> str | None:
+    return None if text is None else vocabulary.word(text)
+
+
+_DECLARATION_FIELDS = frozenset(("declarationTime", "reason", "correctiveEventIDs"))
+_ELEMENT_FIELDS = frozenset(("sensorMetadata", "sensorReport"))
+_REPORT_FIELDS = frozenset(words.SENSOR_REPORT_FIELDS)

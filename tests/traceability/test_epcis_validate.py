@@ -53,7 +53,17 @@ BAD_LINK = "https://shop.example/01/09521141123455/21/1"
 ACCEPTED = {
     "plain": object_event(),
     "one context": object_event(**{"@context": CONTEXT}),
-    "no objects, as the schema allows": object_event(epcList=[]),
+    "a reading of a place, with an empty list": object_event(epcList=[], sensorElementList=[LOGGED]),
+    "a transaction about a box as a whole": object_event(
+        type="TransactionEvent",
+        epcList=[],
+        parentID="urn:x:1",
+        bizTransactionList=[{"bizTransaction": "urn:x:2"}],
+    ),
+    "a step by its short name": object_event(bizStep="cbv:BizStep-shipping"),
+    "a word of one's own under GS1's prefix": object_event(
+        sourceList=[{"type": "cbv:my_own_party", "source": "urn:x:1"}]
+    ),
     "only quantities": object_event(
         epcList=None, quantityList=[{"epcClass": LOT, "quantity": 0.5, "uom": "KGM"}]
     ),
@@ -134,6 +144,24 @@ REFUSED = {
     "an EPC twice": (object_event(PACK, CASE, PACK), [("/epcList/2", "epcis.duplicate")]),
     "EPCs not in a list": (object_event(epcList=PACK), [("/epcList", "epcis.kind")]),
     "an EPC that is an object": (object_event(epcList=[{"id": PACK}]), [("/epcList/0", "epcis.kind")]),
+    "a unit without a quantity": (
+        object_event(quantityList=[{"epcClass": LOT, "uom": "KGM"}]),
+        [("/quantityList/0/uom", "epcis.uom")],
+    ),
+    "a list of nothing": (object_event(epcList=[]), [("", "epcis.what")]),
+    "two lists of nothing": (object_event(epcList=[], quantityList=[]), [("", "epcis.what")]),
+    "a transaction about nothing": (
+        object_event(type="TransactionEvent", epcList=[], bizTransactionList=[{"bizTransaction": "urn:x:2"}]),
+        [("", "epcis.what")],
+    ),
+    "a step that CBV does not have": (
+        object_event(bizStep="https://ref.gs1.org/cbv/BizStep-brewing"),
+        [("/bizStep", "epcis.word")],
+    ),
+    "a disposition that CBV does not have": (
+        object_event(disposition="cbv:Disp-lost"),
+        [("/disposition", "epcis.word")],
+    ),
     "an empty quantity list": (object_event(epcList=None, quantityList=[]), [("", "epcis.what")]),
     "a reading without a place": (
         object_event(epcList=None, readPoint=None, sensorElementList=[LOGGED]),
@@ -148,7 +176,7 @@ REFUSED = {
         [("/quantityList/0/quantity", "epcis.kind")],
     ),
     "a unit in lower case": (
-        object_event(quantityList=[{"epcClass": LOT, "uom": "kgm"}]),
+        object_event(quantityList=[{"epcClass": LOT, "quantity": 1, "uom": "kgm"}]),
         [("/quantityList/0/uom", "epcis.uom")],
     ),
     "a quantity of nothing": (

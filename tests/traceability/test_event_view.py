@@ -103,3 +103,112 @@ def test_an_unknown_typ_is_unverifiable_and_never_empty():
 def test_a_payload_that_is_no_json_is_malformed():
     with pytest.raises(Malformed):
         read_events(TYP, b"{")
+
+
+FULL = object_event(
+    **{
+        "@context": [
+            "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
+            {
+                "ex": "https://ex.example/epcis/",
+                "sub": "ex:sub/",
+                "ex:term": {"@id": "https://other.example/#t"},
+            },
+        ],
+        "certificationInfo": ["https://cert.example/1", "https://cert.example/2"],
+        "bizTransactionList": [
+            {"type": "https://ref.gs1.org/cbv/BTT-po", "bizTransaction": "urn:x:po"},
+            {"bizTransaction": "https://id.gs1.org/414/9521141000120"},
+        ],
+        "persistentDisposition": {"set": ["cbv:Disp-recalled"], "unset": ["available"]},
+        "errorDeclaration": {
+            "declarationTime": "2026-11-06T08:15:00+01:00",
+            "reason": "cbv:ER-incorrect_data",
+            "correctiveEventIDs": ["urn:uuid:1"],
+            "ex:by": "QA",
+        },
+        "sensorElementList": [
+            {
+                "sensorMetadata": {"time": "2026-11-05T08:00:00Z", "deviceID": "urn:epc:id:giai:9521141.T1"},
+                "sensorReport": [
+                    {
+                        "type": "gs1:Temperature",
+                        "value": 5.5,
+                        "uom": "CEL",
+                        "exception": "gs1:ALARM_CONDITION",
+                    },
+                    {"type": "ex:Mood", "component": "cbv:Comp-latitude", "time": "2026-11-05T08:01:00Z"},
+                ],
+                "ex:probe": 7,
+            }
+        ],
+        "sub:a": {"ex:b": 1},
+        "ex:term": 2,
+        "https://whole.example/x#c": 3,
+        "urn:own:thing": 4,
+        "ilmd": None,
+    }
+)
+
+
+def test_every_other_field_of_the_standard_has_a_view():
+    event = Event(FULL)
+    assert event.certifications == ("https://cert.example/1", "https://cert.example/2")
+    assert Event(object_event(certificationInfo="urn:x:1")).certifications == ("urn:x:1",)
+    assert [(t.type, t.id.name) for t in event.biz_transactions] == [
+        ("po", "raw:urn:x:po"),
+        (None, "https://id.gs1.org/414/9521141000120"),
+    ]
+    assert event.persistent_dispositions_set == ("recalled",)
+    assert event.persistent_dispositions_unset == ("available",)
+    declared = event.error_declaration
+    assert event.is_error_declaration
+    assert declared.declaration_time == datetime(2026, 11, 6, 7, 15, tzinfo=UTC)
+    assert (declared.reason, declared.corrective_event_ids) == ("incorrect_data", ("urn:uuid:1",))
+    assert declared.extensions == (("https://ex.example/epcis/", "by", "ex:by", "QA"),)
+
+
+def test_a_reading_inherits_from_its_element():
+    (element,) = Event(FULL).sensor_elements
+    warm, mood = element.reports
+    assert (warm.type, warm.exception, warm.component) == ("Temperature", "ALARM_CONDITION", None)
+    assert (mood.type, mood.component) == ("ex:Mood", "latitude")
+    assert warm.said("time") == "2026-11-05T08:00:00Z"
+    assert mood.said("time") == "2026-11-05T08:01:00Z"
+    assert warm.said("deviceID") == mood.said("deviceID") == "urn:epc:id:giai:9521141.T1"
+    assert warm.said("bizRules") is None
+    assert [extension.local for extension in element.extensions] == ["probe"]
+
+
+def test_extensions_stand_in_their_namespaces():
+    assert Event(FULL).extensions == (
+        ("https://ex.example/epcis/sub/", "a", "sub:a", {"ex:b": 1}),
+        ("https://other.example/#", "t", "ex:term", 2),
+        ("https://whole.example/x#", "c", "https://whole.example/x#c", 3),
+        ("urn:own:", "thing", "urn:own:thing", 4),
+    )
+
+
+def test_a_prefix_may_be_the_documents_and_an_unknown_one_has_no_namespace():
+    event = Event(object_event(**{"ex:a": 1, "zz:b": 2}), {"ex": "https://ex.example/"})
+    assert [(e.namespace, e.local) for e in event.extensions] == [("https://ex.example/", "a"), (None, "b")]
+
+
+def test_a_part_with_its_own_context_has_its_own_namespaces():
+    event = Event(object_event(**{"@context": {"ex": "https://a.example/"}}))
+    part = {"@context": {"ex": "https://b.example/"}, "ex:x": 1, "cbvmda:lotNumber": "L1", "bare": 2}
+    assert [(e.namespace, e.local) for e in event.namespaces.extensions(part)] == [
+        ("https://b.example/", "x"),
+        ("urn:epcglobal:cbv:mda:", "lotNumber"),
+        (None, "bare"),
+    ]
+
+
+def test_every_view_of_every_official_event_can_be_taken(shared):
+    views = [name for name, value in vars(Event).items() if isinstance(value, property)]
+    assert len(views) > 30
+    for _, event in shared_events(shared, "gs1-examples", "openepcis/documents", "event-hash"):
+        for view in views:
+            getattr(Event(event), view)
+        for element in Event(event).sensor_elements:
+            assert [(r.type, r.exception, r.component) for r in element.reports]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from traceability.epcis.validate import read_event, validate_event
+from traceability.epcis.vocabulary import BIZ_STEP
 from traceability.errors import IdentifierMalformed
 from traceability.gs1 import canonical
 from traceability.gs1.canonical import judge
@@ -83,6 +84,15 @@ def test_the_bad_event_has_the_faults_that_the_page_lists():
     event = json.loads(_blocks("epcis-event.md", "json")[1])
     listed = [(pointer.replace("(whole)", ""), code) for pointer, code in _rows("epcis-event.md", "faults")]
     assert [(fault.pointer, fault.code) for fault in validate_event(event)] == listed
+
+
+def test_every_spelling_of_a_word_that_the_page_shows_is_read_as_that_word():
+    spellings = [row[0] for row in _rows("epcis-event.md", "words")]
+    assert len(spellings) == 5
+    assert {BIZ_STEP.word(spelling) for spelling in spellings} == {"shipping"}
+    event = json.loads(_blocks("epcis-event.md", "json")[0])
+    refused = [s for s in spellings if validate_event({**event, "bizStep": s})]
+    assert refused == spellings[3:]
 
 
 def test_every_code_of_the_validator_is_on_the_page():

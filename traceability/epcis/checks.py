@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from traceability.epcis.formats import is_time, is_uri
 from traceability.epcis.run import Run, escape, kind_of
+from traceability.epcis.vocabulary import Vocabulary
 from traceability.gs1.canonical import judge
 
 Check = Callable[[Any, str, Run], None]
+
+SUGGESTIONS_MAX = 100  # words looked for that resemble a wrong one: each costs as much as ten events
 
 # CBV's words are bare in JSON; these spellings of them belong to XML.
 _CBV_URI = re.compile(r"urn:epcglobal:cbv|https?://ns\.gs1\.org/cbv/")
@@ -150,30 +154,43 @@ def identifiers(*, unique: bool) -> Check:
     return check_identifiers
 
 
-def word(vocabulary: Collection[str], what: str, foreign: re.Pattern[str] = _CBV_URI) -> Check:
+def word(vocabulary: Vocabulary, foreign: re.Pattern[str] = _CBV_URI) -> Check:
     """A bare word of the standard, or a URI that is nobody's other spelling of one."""
+    words, what = vocabulary.words, vocabulary.what
 
     def check_word(value: Any, pointer: str, run: Run) -> None:
-        if type(value) is str and value in vocabulary:
+        if type(value) is str and value in words:
             return
         if not is_string(value, pointer, run):
             return
         if foreign.match(value):
+            bare = vocabulary.word(value)
             run.add(
                 "epcis.spelling",
                 pointer,
                 f"{value[:80]!r} is not how JSON spells a {what} of the standard",
-                "Write the bare word, for instance shipping for urn:epcglobal:cbv:bizstep:shipping.",
+                f"Write the bare word: {bare}."
+                if bare in words
+                else "Write the bare word, for instance shipping for urn:epcglobal:cbv:bizstep:shipping.",
             )
-        elif not is_uri(value):
+        elif not is_uri(value) or vocabulary.is_mistaken(value):
             run.add(
                 "epcis.word",
                 pointer,
                 f"{value[:64]!r} is no {what} of the standard",
-                f"Use a standard word ({', '.join(sorted(vocabulary)[:3])} …), or a URI for one of your own.",
+                f"Use a standard word ({_nearest(value, words, run)} …), or a URI for one of your own.",
             )
 
     return check_word
+
+
+def _nearest(value: str, words: Collection[str], run: Run) -> str:
+    """The standard's words that look most like this one, or its first ones."""
+    ordered = sorted(words)
+    if run.count > SUGGESTIONS_MAX:
+        return ", ".join(ordered[:3])
+    tail = re.split(r"[:/\-]", value[:64])[-1].lower()
+    return ", ".join(get_close_matches(tail, ordered, 3, 0.6) or ordered[:3])
 
 
 def object_of(
@@ -241,4 +258,3 @@ def _check_nested(value: Any, pointer: str, run: Run) -> None:
                 inner.check_name(name, here)
             if name != "@context":
                 _check_nested(item, here, inner)
-        run.dropped = max(run.dropped, inner.dropped)

@@ -99,7 +99,7 @@ def _check_certification(value: Any, pointer: str, run: Run) -> None:
         check_uri(value, pointer, run)
 
 
-def _check_context(value: Any, pointer: str, run: Run) -> None:
+def check_context(value: Any, pointer: str, run: Run) -> None:
     parts = value if type(value) is list else [value]
     for index, part in enumerate(parts):
         here = f"{pointer}/{index}" if type(value) is list else pointer
@@ -124,30 +124,42 @@ def _check_disposition_changes(value: Any, pointer: str, run: Run) -> None:
         )
 
 
-_disposition = word(words.DISPOSITIONS, "disposition")
+_disposition = word(words.DISPOSITION)
 _DISPOSITION_CHANGES = object_of(
     dict.fromkeys(("set", "unset"), array_of(_disposition, items_min=1, unique=True)),
     extensions="no",
     what="persistentDisposition",
 )
-_quantity_list = array_of(
-    object_of(
-        {"epcClass": check_identifier, "quantity": _check_quantity, "uom": _check_uom},
-        required=("epcClass",),
-        extensions="no",
-        what="a quantity element",
-    )
+_QUANTITY = object_of(
+    {"epcClass": check_identifier, "quantity": _check_quantity, "uom": _check_uom},
+    required=("epcClass",),
+    extensions="no",
+    what="a quantity element",
 )
+
+
+def _check_quantity_element(value: Any, pointer: str, run: Run) -> None:
+    _QUANTITY(value, pointer, run)
+    if type(value) is dict and "uom" in value and "quantity" not in value:
+        run.add(
+            "epcis.uom",
+            f"{pointer}/uom",
+            "a unit without a quantity measures nothing",
+            "Say quantity, or leave uom out.",
+        )
+
+
+_quantity_list = array_of(_check_quantity_element)
 _biz_transaction = object_of(
     {
-        "type": word(words.BIZ_TRANSACTION_TYPES, "business transaction type"),
+        "type": word(words.BIZ_TRANSACTION_TYPE),
         "bizTransaction": check_identifier,
     },
     required=("bizTransaction",),
     extensions="no",
     what="a business transaction",
 )
-_source_type = word(words.SOURCE_DEST_TYPES, "source or destination type")
+_source_type = word(words.SOURCE_DEST_TYPE)
 _source = object_of(
     {"type": _source_type, "source": check_identifier},
     required=("type", "source"),
@@ -164,7 +176,7 @@ _place = object_of({"id": check_identifier}, required=("id",), extensions="any",
 _error_declaration = object_of(
     {
         "declarationTime": check_time,
-        "reason": word(words.ERROR_REASONS, "error reason"),
+        "reason": word(words.ERROR_REASON),
         "correctiveEventIDs": array_of(check_uri),
     },
     required=("declarationTime",),
@@ -187,12 +199,12 @@ _sensor_metadata = object_of(
 _sensor_report = object_of(
     {
         **_SENSOR_SOURCE,
-        "type": word(words.MEASUREMENT_TYPES, "measurement type", _VOC_URI),
-        "exception": word(words.SENSOR_ALERTS, "sensor alert", _VOC_URI),
+        "type": word(words.MEASUREMENT_TYPE, _VOC_URI),
+        "exception": word(words.SENSOR_ALERT, _VOC_URI),
         "microorganism": check_uri,
         "chemicalSubstance": check_uri,
         "coordinateReferenceSystem": check_uri,
-        "component": word(words.COMPONENTS, "component"),
+        "component": word(words.COMPONENT),
         "stringValue": check_string,
         "booleanValue": check_boolean,
         "hexBinaryValue": _check_hex,
@@ -219,7 +231,7 @@ def _check_nothing(value: Any, pointer: str, run: Run) -> None:
 
 
 ANY_CHECKS: dict[str, Check] = {
-    "@context": _check_context,
+    "@context": check_context,
     "type": _check_nothing,
     "eventTime": check_time,
     "recordTime": check_time,
@@ -238,7 +250,7 @@ ANY_CHECKS: dict[str, Check] = {
     "outputEPCList": identifiers(unique=True),
     "outputQuantityList": _quantity_list,
     "transformationID": check_identifier,
-    "bizStep": word(words.BIZ_STEPS, "business step"),
+    "bizStep": word(words.BIZ_STEP),
     "disposition": _disposition,
     "persistentDisposition": _check_disposition_changes,
     "readPoint": _place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from keys.errors import Fault
@@ -15,31 +16,51 @@ FAULTS_MAX = 10_000  # beyond that the sender has one systematic mistake, and ou
 _ABSOLUTE = frozenset(("urn", "tag", "ni", "did"))
 
 
-class Run:
-    """Collects faults in document order, at most FAULTS_MAX of them."""
+class _Found:
+    """The faults so far, shared by all parts of a run."""
 
-    __slots__ = ("_contexts", "_open", "_prefixes", "dropped", "faults")
+    __slots__ = ("dropped", "faults")
 
-    def __init__(self, *contexts: Any) -> None:
+    def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.dropped = 0
+
+
+class Run:
+    """Collects faults in document order, at most FAULTS_MAX of them.
+
+    contexts  every @context that holds where the run stands, the outermost first
+    now       what event times are compared with; None if they are not
+    """
+
+    __slots__ = ("_contexts", "_found", "_open", "_prefixes", "now")
+
+    def __init__(self, *contexts: Any, now: datetime | None = None) -> None:
+        self.now = now
+        self._found = _Found()
         self._contexts = contexts
         self._prefixes: set[str] | None = None
         self._open = False
 
     def add(self, code: str, pointer: str, detail: str, fix: str) -> None:
         """Note one fault: `detail` says what was seen and expected, `fix` how to put it right."""
-        if len(self.faults) < FAULTS_MAX:
-            self.faults.append(EventFault(code, detail, pointer, fix))
+        if len(self._found.faults) < FAULTS_MAX:
+            self._found.faults.append(EventFault(code, detail, pointer, fix))
         else:
-            self.dropped += 1
+            self._found.dropped += 1
+
+    @property
+    def count(self) -> int:
+        """How many faults there are so far."""
+        return len(self._found.faults) + self._found.dropped
 
     def finish(self) -> list[Fault]:
         """The faults, with a last one that counts those beyond FAULTS_MAX."""
-        if self.dropped:
-            more = f"{self.dropped} more faults are not listed"
-            self.faults.append(EventFault("epcis.faults", more, "", "Correct the listed ones first."))
-        return self.faults
+        faults = self._found.faults
+        if self._found.dropped:
+            more = f"{self._found.dropped} more faults are not listed"
+            faults.append(EventFault("epcis.faults", more, "", "Correct the listed ones first."))
+        return faults
 
     def check_name(self, name: str, pointer: str) -> bool:
         """Whether a name with a colon is a URI whose prefix is declared; if not, that is a fault."""
@@ -64,8 +85,8 @@ class Run:
 
     def nested(self, context: Any) -> Run:
         """A run for a part that brings a @context of its own; its faults join these."""
-        inner = Run(*self._contexts, context)
-        inner.faults, inner.dropped = self.faults, self.dropped
+        inner = Run(*self._contexts, context, now=self.now)
+        inner._found = self._found
         return inner
 
     def _declares(self, name: str) -> bool:

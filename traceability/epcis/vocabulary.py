@@ -1,9 +1,13 @@
-"""Step 4 of 9: the words of EPCIS 2.0 and CBV 2.0 as JSON spells them: bare words, not URNs.
+"""Step 4 of 9: the words of EPCIS 2.0 and CBV 2.0, bare as JSON spells them, and in their other spellings.
 
-Source: EPCIS 2.0 JSON schema 2.0.1, definitions of the same names; CBV 2.0, section 7.
+Source: EPCIS 2.0 JSON schema 2.0.1, definitions of the same names; CBV 2.0, section 7; EPCIS 2.0 JSON-LD
+context for the web addresses.
 """
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass
 
 
 def _words(text: str) -> frozenset[str]:
@@ -17,6 +21,7 @@ EVENT_TYPES = (
     "TransformationEvent",
     "AssociationEvent",
 )
+DOCUMENT_TYPES = ("EPCISDocument", "EPCISQueryDocument")
 ACTIONS = frozenset(("ADD", "OBSERVE", "DELETE"))
 
 BIZ_STEPS = _words(
@@ -104,6 +109,64 @@ EVENT_FIELDS = {
     """
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """One list of words, and how they are spelled where they are not bare.
+
+    spelled   the other spellings, with the word as their one group
+    is_whole  whether such a spelling can mean nothing but a word of this list
+    """
+
+    what: str
+    words: frozenset[str]
+    spelled: re.Pattern[str]
+    is_whole: bool
+
+    def word(self, text: str) -> str:
+        """The bare word where the text is one of the standard, however spelled; else the text as it is."""
+        if text in self.words:
+            return text
+        match = self.spelled.fullmatch(text)
+        return match[1] if match is not None and match[1] in self.words else text
+
+    def is_mistaken(self, text: str) -> bool:
+        """Whether the text is spelled as a word of this list and there is no such word."""
+        match = self.spelled.fullmatch(text) if self.is_whole else None
+        return match is not None and match[1] not in self.words
+
+
+def _of_cbv(what: str, words: frozenset[str], urn: str, web: str) -> Vocabulary:
+    address = rf"(?:https?://(?:ref|ns)\.gs1\.org/cbv/|cbv:){web}-"
+    either = rf"(?:urn:epcglobal:cbv:{urn}:|{address})" if urn else address
+    return Vocabulary(what, words, re.compile(either + "([A-Za-z0-9_]+)"), True)
+
+
+def _of_web_vocabulary(what: str, words: frozenset[str]) -> Vocabulary:
+    # GS1's web vocabulary has thousands of other words under the same address.
+    return Vocabulary(
+        what, words, re.compile(r"(?:https?://(?:www\.|ref\.)?gs1\.org/voc/|gs1:)([A-Za-z0-9_]+)"), False
+    )
+
+
+BIZ_STEP = _of_cbv("business step", BIZ_STEPS, "bizstep", "BizStep")
+DISPOSITION = _of_cbv("disposition", DISPOSITIONS, "disp", "Disp")
+BIZ_TRANSACTION_TYPE = _of_cbv("business transaction type", BIZ_TRANSACTION_TYPES, "btt", "BTT")
+SOURCE_DEST_TYPE = _of_cbv("source or destination type", SOURCE_DEST_TYPES, "sdt", "SDT")
+ERROR_REASON = _of_cbv("error reason", ERROR_REASONS, "er", "ER")
+COMPONENT = _of_cbv("component", COMPONENTS, "", "Comp")
+MEASUREMENT_TYPE = _of_web_vocabulary("measurement type", MEASUREMENT_TYPES)
+SENSOR_ALERT = _of_web_vocabulary("sensor alert", SENSOR_ALERTS)
+
+# What sensor metadata and a sensor report may both say, and what only the latter.
+SENSOR_SOURCE_FIELDS = _words("time deviceID deviceMetadata rawData dataProcessingMethod bizRules")
+SENSOR_REPORT_FIELDS = SENSOR_SOURCE_FIELDS | _words(
+    """
+    type exception microorganism chemicalSubstance coordinateReferenceSystem component stringValue
+    booleanValue hexBinaryValue uriValue uom value minValue maxValue meanValue sDev percRank percValue
+    """
+)
 
 # Prefixes that GS1's own context declares, so nobody else has to.
 STANDARD_PREFIXES = frozenset(("epcis", "cbv", "cbvmda", "gs1", "rdfs", "owl", "xsd", "dcterms"))
