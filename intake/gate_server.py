@@ -35,6 +35,7 @@ from intake.wire import (
 RECEIVE_SIZE = 1 << 18
 LINGER_S = 0.002  # how long a crowd is waited for; a lone sender never waits
 IDLE_TICK_S = 0.25  # how late the newest checkpoint may be published when nothing else arrives
+QUIET_S = 0.001  # when nothing has come for so long, what can wait has its turn
 CONNECTIONS_MAX = 1024
 ACCEPT_PAUSE_S = 0.01
 STOP_FLUSH_S = 1.0  # how long the last answers are pushed into sockets that are full
@@ -54,9 +55,17 @@ class GateServer:
     """Listens on a Unix socket that only this user may open, and serves it in the thread that calls serve().
 
     idle: called after each group and at least every IDLE_TICK_S, for what is due by time.
+    spare: called while nothing arrives, for a few milliseconds of what can wait; whether there is more.
     """
 
-    def __init__(self, path: Path, sequencer: Sequencer, idle: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sequencer: Sequencer,
+        idle: Callable[[], None],
+        spare: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._spare = spare
         self._sequencer = sequencer
         self._idle = idle
         self._path = path
@@ -86,9 +95,10 @@ class GateServer:
         """Run until stop()."""
         ticked = time.monotonic()
         crowded = False
+        has_spare_work = True
         while not self._stopping:
             waits = bool(self._small or self._large)
-            arrived = self._receive(0 if waits else IDLE_TICK_S)
+            arrived = self._receive(0 if waits else QUIET_S if has_spare_work else IDLE_TICK_S)
             if arrived and crowded and not waits:
                 # Several came at once a moment ago: the others of them are on their way, and one commit
                 # for all costs little more than one for the first.
@@ -99,6 +109,9 @@ class GateServer:
             if worked or time.monotonic() - ticked >= IDLE_TICK_S:
                 self._idle()
                 ticked = time.monotonic()
+                has_spare_work = True
+            if not worked and has_spare_work:
+                has_spare_work = self._spare()
         while self._work():
             pass
         self._push_out()

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +40,7 @@ from ledger.checkpoint import parse_body
 from ledger.errors import ReadOnly, StoreFailed
 from ledger.highwater import HighWater
 from ledger.log import Log
+from ledger.store.name_runs_merge import NameIndex
 from ledger.store.opening import Writer, is_shared, open_reader, open_writer
 from ledger.store.writer_lock import hold_writer_lock
 from tallystick import config as configuration
@@ -47,6 +49,7 @@ from tallystick.collection import settle
 from tallystick.config import Config
 from tallystick.watchdog import end_with_parent
 
+MERGE_TURN_MAX_S = 0.1  # of merging between two groups, where it has fallen behind
 LOCK_WAIT_S = 3.0  # a predecessor whose parent was killed notices within watchdog.POLL_S
 
 logger = logging.getLogger("tallystick.sequencer")
@@ -152,6 +155,33 @@ def publish(log: Log) -> None:
         logger.warning("the newest checkpoint is not published yet: %s", fault.detail)
 
 
+class Upkeep:
+    """Merges the index of names: between appends as much as must be, in quiet moments the rest."""
+
+    def __init__(self, index: NameIndex, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._index = index
+        self._monotonic = monotonic
+        self._ended_at = monotonic()
+
+    def after_group(self) -> None:
+        """Where merging has fallen behind, let it take as long as appending took, and not longer."""
+        since_s = self._monotonic() - self._ended_at
+        self._guarded(lambda: self._index.keep_up(min(since_s, MERGE_TURN_MAX_S)))
+        self._ended_at = self._monotonic()
+
+    def when_quiet(self) -> bool:
+        """One step; whether there is more to do."""
+        return self._guarded(lambda: self._index.maintain(0.0))
+
+    def _guarded(self, do: Callable[[], bool]) -> bool:
+        try:
+            return do()
+        except StoreFailed as fault:
+            # Nothing is lost: a search reads more until it works again.
+            logger.warning("the index of names is not merged for now: %s", fault.detail)
+            return False
+
+
 def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None:
     config = configuration.load(folder)
     log, store, high_water = open_log(config, passphrase)
@@ -161,12 +191,15 @@ def run(folder: Path, parent: int, passphrase: bytes, socket_path: Path) -> None
     schedule: AnchorScheduler | None = None
     nudges: Nudges | None = None
 
+    upkeep = Upkeep(NameIndex(store.merging))
+
     def idle() -> None:
         publish(log)
+        upkeep.after_group()
         if nudges is not None:
             nudges.count(log.head.events)
 
-    server = GateServer(socket_path, sequencer, idle)
+    server = GateServer(socket_path, sequencer, idle, upkeep.when_quiet)
     if config.anchoring.authorities and log.read_only_reason is None:
         intake = Intake(open_reader(config.database), SocketGate(socket_path), utc_now)
         rounds = build_rounds(config, store.engine, intake, passphrase, high_water)

@@ -183,10 +183,6 @@ class Block:
         self._seqs = (_U32 if seq_size == 4 else _I64, seqs)
         self._ordinals = ordinals if ordinal_size else None
 
-    @property
-    def last_key(self) -> int:
-        return self._keys[-1]
-
     def places(self, key: int, beyond: Place, *, descending: bool) -> list[Place]:
         """The key's places in this block, in the order asked for."""
         low = bisect_left(self._keys, key)

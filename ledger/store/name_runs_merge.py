@@ -30,11 +30,12 @@ BUILDING, VISIBLE, RETIRED = 0, 1, 2
 # A search scans level 0 and reads a block of every run: these bound its cost. More runs at a time would mean
 # fewer rewritings of each name (one a level), and more runs to search.
 LEVEL0_ROWS_MAX = 128
-LEVEL0_NAMES_MAX = 16_384
+LEVEL0_NAMES_MAX = 32_768
 FAN_IN = 8
-# One step: about 20,000 names, so that an append waits for it no longer than for its own commit.
-STEP_NAMES_MAX = 20_480
+# One step: a few milliseconds, so that an append waits for it hardly longer than for its own commit.
+STEP_NAMES_MAX = 32_768
 STEP_BLOCKS_DELETED = 256
+LOOK_INTERVAL_S = 0.02  # how long it is believed that nothing is due
 # When this many times as much waits as starts a merge, merging takes turns with appends.
 OVERDUE = 1.5
 
@@ -51,6 +52,10 @@ class Transaction(Protocol):
     def rows(self, query: str, *values: object) -> list[Any]: ...
 
     def run(self, statement: str, *values: object) -> None: ...
+
+    def read_blocks(self, runs: Sequence[int], done: Row, count: int) -> list[list[bytes]]:
+        """Of each run the block that begins at or before `done`, if there is one, and `count` after it."""
+        ...
 
     def insert_blocks(self, run: int, blocks: Sequence[tuple[Row, bytes]]) -> None: ...
 
@@ -97,60 +102,42 @@ class NameIndex:
     transaction  opens a transaction in which nobody else merges; gives None where somebody else does
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Transaction | None]]) -> None:
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Transaction | None]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transaction = transaction
-        self._rows = LEVEL0_ROWS_MAX  # what level 0 may hold by now, without asking: at first, the worst
-        self._names = LEVEL0_NAMES_MAX
-        self._urgency = 1.0  # of the most urgent job, as last seen
-        self._more = True
-
-    def grew(self, rows: int, names: int) -> None:
-        """An append has brought this many rows of level 0 with so many names."""
-        self._rows += rows
-        self._names += names
-        due = max(self._rows / LEVEL0_ROWS_MAX, self._names / LEVEL0_NAMES_MAX)
-        if due >= 1.0:
-            self._more = True
-            self._urgency = max(self._urgency, due)
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether so much waits that merging should not wait for a quiet moment. Costs nothing."""
-        return self._more and self._urgency >= OVERDUE
+        self._monotonic = monotonic
+        self._urgency = 1.0  # of the most urgent job, as last seen; at first nobody has looked
+        self._looked_at = -LOOK_INTERVAL_S
 
     def maintain(self, budget_s: float) -> bool:
-        """Take steps until the time is over (the last one ends after it); whether there is more to do.
+        """Take steps until the time is over (the last one ends after it); whether there may be more to do.
 
-        Raises StoreFailed where the database refuses; then nothing of that step happened. Costs nothing where
-        nothing was due and little was appended since.
+        Raises StoreFailed where the database refuses; then nothing of that step happened. Where nothing was
+        due a moment ago, nothing is asked.
         """
-        end = time.monotonic() + budget_s
-        while self._more:
-            self._more = self.step()
-            if time.monotonic() >= end:
-                break
-        return self._more
+        return self._take_steps(budget_s, 1.0)
 
-    def keep_up(self, budget_s: float) -> None:
+    def keep_up(self, budget_s: float) -> bool:
         """Like maintain(), but only while what waits is overdue: for the moments between appends."""
-        end = time.monotonic() + budget_s
-        while self.is_overdue:
-            self._more = self.step()
-            if time.monotonic() >= end:
-                return
+        return self._take_steps(budget_s, OVERDUE)
 
-    def step(self) -> bool:
-        """Take one step in one transaction; False where nothing was due."""
+    def step(self, least: float = 1.0) -> bool:
+        """Take one step in one transaction; False where nothing was as urgent as that."""
         with self._transaction() as transaction:
+            self._looked_at = self._monotonic()
+            self._urgency = 0.0
             if transaction is None:
                 return False
             state = _read_state(transaction)
-            self._rows, self._names = state.level0_rows, state.level0_names
             jobs = state.jobs()
-            self._urgency = jobs[0][0] if jobs else 0.0
             if not jobs:
                 return False
-            _, what, level = jobs[0]
+            self._urgency, what, level = jobs[0]
+            if self._urgency < least:
+                return False
             if what == "sort":
                 _sort_level0(transaction, state)
             elif what == "merge":
@@ -159,11 +146,16 @@ class NameIndex:
                 _delete(transaction, next(r for r in state.runs if r.state == RETIRED and r.level == level))
             return True
 
-
-def merge_all(index: NameIndex) -> None:
-    """Take steps until nothing is due: for tests and after a rebuild."""
-    while index.step():
-        pass
+    def _take_steps(self, budget_s: float, least: float) -> bool:
+        now = self._monotonic()
+        end = now + budget_s
+        while self._urgency >= least or now - self._looked_at >= LOOK_INTERVAL_S:
+            if not self.step(least):
+                return False
+            now = self._monotonic()
+            if now >= end:
+                return True
+        return False
 
 
 # --- the steps -----------------------------------------------------------------------------------
@@ -267,21 +259,9 @@ def _next_rows(transaction: Transaction, sources: Sequence[Run], done: Row) -> t
     share = max(2, STEP_NAMES_MAX // (BLOCK_SIZE_MAX // 12) // len(sources))
     parts: list[Columns] = []
     bound: Row | None = None  # beyond it a source has rows that were not read
-    for source in sources:
-        rows = transaction.rows(
-            "SELECT body FROM name_blocks WHERE run = ? AND (key, seq, ordinal) <= (?, ?, ?)"
-            " ORDER BY key DESC, seq DESC, ordinal DESC LIMIT 1",
-            source.run,
-            *done,
-        ) + transaction.rows(
-            "SELECT body FROM name_blocks WHERE run = ? AND (key, seq, ordinal) > (?, ?, ?)"
-            " ORDER BY key, seq, ordinal LIMIT ?",
-            source.run,
-            *done,
-            share + 1,
-        )
+    for rows in transaction.read_blocks([source.run for source in sources], done, share + 1):
         has_more = len(rows) > share
-        columns = _joined([_block_columns(row[0]) for row in rows[: share if has_more else len(rows)]])
+        columns = _joined([_block_columns(body) for body in (rows[:share] if has_more else rows)])
         if has_more:
             last: Row = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
             bound = last if bound is None else min(bound, last)

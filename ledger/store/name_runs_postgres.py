@@ -50,6 +50,18 @@ _DOWN = (
 
 Rows = list[Any]
 
+_READ_BLOCKS = (
+    "SELECT r.run, b.body FROM unnest(%s::bigint[]) AS r(run) CROSS JOIN LATERAL ("
+    "(SELECT key, seq, ordinal, body FROM name_blocks WHERE run = r.run"
+    " AND (key, seq, ordinal) <= (%s::bigint, %s::bigint, %s::bigint)"
+    " ORDER BY key DESC, seq DESC, ordinal DESC LIMIT 1)"
+    " UNION ALL "
+    "(SELECT key, seq, ordinal, body FROM name_blocks WHERE run = r.run"
+    " AND (key, seq, ordinal) > (%s::bigint, %s::bigint, %s::bigint)"
+    " ORDER BY key, seq, ordinal LIMIT %s::bigint)"
+    ") AS b ORDER BY r.run, b.key, b.seq, b.ordinal"
+)
+
 # Whoever holds it merges; it ends with the transaction. What an append wrote is durable by the append's own
 # commit: a merge that a crash takes back is done again, so nobody waits for it to reach the disk.
 _BEGIN_MERGE = "SELECT pg_try_advisory_xact_lock(%s::bigint), set_config('synchronous_commit', 'off', true)"
@@ -72,6 +84,12 @@ class MergeTransaction:
 
     def run(self, statement: str, *values: object) -> None:
         self._driver.execute(statement.replace("?", "%s::bigint"), values)
+
+    def read_blocks(self, runs: Sequence[int], done: tuple[int, int, int], count: int) -> list[list[bytes]]:
+        found: dict[int, list[bytes]] = {run: [] for run in runs}
+        for run, body in self._driver.execute(_READ_BLOCKS, (list(runs), *done, *done, count)).fetchall():
+            found[run].append(body)
+        return list(found.values())
 
     def insert_blocks(self, run: int, blocks: Sequence[tuple[tuple[int, int, int], bytes]]) -> None:
         keys, seqs, ordinals = zip(*(first for first, _ in blocks), strict=True) if blocks else ((), (), ())
