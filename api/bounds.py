@@ -19,7 +19,7 @@ class Capacity:
 
     size_max        bytes of bodies and answers, from the first byte read to the last byte sent
     statements_max  statements between their reading and their commit
-    answers_max     bytes of answers that wait for their readers; beyond it nothing large is begun
+    answers_max     bytes of answers that wait for their readers; beyond it only small ones are given
     pooled_max      requests that wait for one of the threads
     """
 

@@ -134,10 +134,10 @@ class Door:
     async def _through_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self.load.hold() as held:
             try:
-                body = await self._body_for_flask(scope, receive, held)
-                held.require_room_for_answers()
-                environ = _environ(scope, body)
+                environ = _environ(scope, await self._body_for_flask(scope, receive, held))
                 status, headers, content = await self._in_pool(lambda: _call(self._flask, environ))
+                if len(content) > SMALL_SIZE_MAX:
+                    held.require_room_for_answers()
             except Exception as error:
                 fault = error if isinstance(error, Fault) else problems.incident(error)
                 answer = problems.answer(fault)

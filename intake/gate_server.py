@@ -200,16 +200,17 @@ class GateServer:
         return arrived
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError:
-            # No descriptor left, for one: who waits is served later, who is connected meanwhile.
-            time.sleep(ACCEPT_PAUSE_S)
-            return
-        connection.setblocking(False)
-        self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                # No descriptor left, for one: who waits is served later, who is connected meanwhile.
+                time.sleep(ACCEPT_PAUSE_S)
+                return
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
 
     def _interest(self, peer: _Peer) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outgoing else 0)
