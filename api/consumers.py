@@ -2,8 +2,7 @@
 
     GET /                                        look up a pack by hand
     GET /find?gtin=&serial=                      from the form to the pack's own address
-    GET /01/<gtin>[/22/…][/10/…]/21/<serial>     the pack's GS1 Digital Link
-    GET /01/<gtin>[/10/<lot>]                    a code that names no single pack
+    GET /<key>/<value>[/…]                       the thing's GS1 Digital Link, as /01/<gtin>/21/<serial>
 
 Errors on these paths are pages too: whoever holds a pack has no use for a problem detail.
 """
@@ -23,6 +22,7 @@ from api.errors import NothingHere, RecordDamaged, Withheld
 from api.journey import signer_of, steps_of
 from api.notices import Notice
 from api.packs import Examined, Packs, file_name
+from api.printed import KEYS, is_class, link_of, parts_of_path, printed
 from api.problems import BAD_REQUEST, NOT_FOUND, OK, SEE_OTHER, SERVICE_UNAVAILABLE, status_of
 from api.questions import Pack
 from api.services import Services
@@ -33,6 +33,7 @@ from verifier.errors import NoEvidence
 
 PAGES = Path(__file__).with_name("pages")
 HTML = "text/html; charset=utf-8"
+QUOTED_KEYS = ",".join(f'"{key}"' for key in KEYS)
 TYPED_LENGTH_MAX = 64  # of a number typed into the form: 14 digits and 20 characters, with blanks
 
 
@@ -81,44 +82,37 @@ def blueprint(services: Services, packs: Packs) -> Blueprint:
         gtin = _without(gtin, "(01)", "PC:", "PC", "GTIN:", "GTIN")
         serial = _without(serial, "(21)", "SN:", "S/N:", "SN ", "S/N ")
         try:
-            link = parse_digital_link(_link(gtin, serial), short_gtin=True)
+            link = parse_digital_link(link_of((("01", gtin), ("21", serial))), short_gtin=True)
         except Malformed as fault:
             return notice(_malformed(fault), BAD_REQUEST, gtin, serial)
         response = Response(status=SEE_OTHER)
         response.headers["Location"] = _path(link.key[1], link.qualifiers[-1][1])
         return response
 
-    @consumers.get("/01/<gtin>")
-    @consumers.get("/01/<gtin>/10/<lot>")
-    def product(gtin: str, lot: str = "") -> Response:
+    @consumers.get(f"/<any({QUOTED_KEYS}):key>/<path:value>")
+    def thing(key: str, value: str) -> Response:
+        parts = parts_of_path(key, value)
+        gtin, serial = (dict(parts).get(ai, "")[:TYPED_LENGTH_MAX] for ai in ("01", "21"))
         try:
-            link = parse_digital_link(f"{services.base_url}/01/{quote(gtin, safe='')}", short_gtin=True)
+            epc = packs.canonical(link_of(parts))
         except Malformed as fault:
-            return notice(_malformed(fault), BAD_REQUEST, gtin[:TYPED_LENGTH_MAX])
-        return notice(notices.product_only(link.key[1]), NOT_FOUND, link.key[1])
-
-    @consumers.get("/01/<gtin>/21/<path:serial>")
-    @consumers.get("/01/<gtin>/10/<lot>/21/<path:serial>")
-    @consumers.get("/01/<gtin>/22/<variant>/21/<path:serial>")
-    @consumers.get("/01/<gtin>/22/<variant>/10/<lot>/21/<path:serial>")
-    def pack(gtin: str, serial: str, lot: str = "", variant: str = "") -> Response:
-        try:
-            epc = packs.canonical(_link(gtin, serial, lot, variant))
-        except Malformed as fault:
-            return notice(_malformed(fault), BAD_REQUEST, gtin[:TYPED_LENGTH_MAX], serial[:TYPED_LENGTH_MAX])
-        gtin14 = parse_digital_link(epc).key[1]
+            return notice(_malformed(fault), BAD_REQUEST, gtin, serial)
+        facts = printed(epc)
+        gtin = parse_digital_link(epc).key[1] if key == "01" else ""
+        if is_class(epc):
+            return notice(notices.product_only(facts), NOT_FOUND, gtin)
         try:
             examined = packs.examine(epc)
         except NothingHere:
-            return notice(notices.unknown(gtin14, serial), NOT_FOUND, gtin14, serial)
+            return notice(notices.unknown(facts), NOT_FOUND, gtin, serial)
         except Withheld as fault:
-            return notice(notices.withheld(gtin14, serial), status_of(fault), gtin14, serial)
+            return notice(notices.withheld(facts), status_of(fault), gtin, serial)
         except RecordDamaged as fault:
-            return notice(notices.damaged(gtin14, serial), status_of(fault), gtin14, serial)
+            return notice(notices.damaged(facts), status_of(fault), gtin, serial)
         except NoEvidence:
-            return notice(notices.too_long(gtin14, serial), OK, gtin14, serial)
+            return notice(notices.too_long(facts), OK, gtin, serial)
         except NotYet:
-            return notice(notices.unavailable(), SERVICE_UNAVAILABLE, gtin14, serial)
+            return notice(notices.unavailable(), SERVICE_UNAVAILABLE, gtin, serial)
         told = story.tell(
             _pack(examined),
             now=services.clock(),
@@ -139,14 +133,6 @@ def _pack(examined: Examined) -> Pack:
         erased=found.withheld,
         steps=steps_of(found.items, examined.registry),
         report=examined.report,
-    )
-
-
-def _link(gtin: str, serial: str, lot: str = "", variant: str = "") -> str:
-    """The pack's Digital Link, its parts percent-encoded: whatever was typed stays one part."""
-    parts = [("01", gtin), ("22", variant), ("10", lot), ("21", serial)]
-    return "https://id.gs1.org" + "".join(
-        f"/{ai}/{quote(value, safe='')}" for ai, value in parts if value or ai in ("01", "21")
     )
 
 

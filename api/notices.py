@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from api.questions import DETAIL_LENGTH_MAX, Tone
 from api.story import Picture
 
+Facts = tuple[tuple[str, str], ...]  # what people call it, and how it is printed
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -24,7 +26,7 @@ class Notice:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def unknown(gtin: str, serial: str) -> Notice:
+def unknown(facts: Facts) -> Notice:
     """A well-formed code that this ledger has never seen."""
     return Notice(
         "none",
@@ -35,11 +37,11 @@ def unknown(gtin: str, serial: str) -> Notice:
         " another system, may not be recorded yet, or its code may be made up.",
         "Compare both numbers with the print on the pack. If they match, ask where you got it, and do not"
         " rely on the code.",
-        (("Product number (GTIN)", gtin), ("Serial number", serial)),
+        facts,
     )
 
 
-def product_only(gtin: str) -> Notice:
+def product_only(facts: Facts) -> Notice:
     """A code without a serial number names a product, not one pack."""
     return Notice(
         "none",
@@ -48,7 +50,7 @@ def product_only(gtin: str) -> Notice:
         "This code names a product, not one pack",
         "Only a code with a serial number can have a record of its own. Look for a square code on the pack,"
         " or for “SN” beside it.",
-        facts=(("Product number (GTIN)", gtin),),
+        facts=facts,
     )
 
 
@@ -71,7 +73,7 @@ def malformed(detail: str, *, check_digit: bool) -> Notice:
     )
 
 
-def withheld(gtin: str, serial: str) -> Notice:
+def withheld(facts: Facts) -> Notice:
     """The ledger's policy does not show payloads to the public."""
     return Notice(
         "none",
@@ -80,11 +82,11 @@ def withheld(gtin: str, serial: str) -> Notice:
         "What this ledger holds is not public",
         "The companies that keep this ledger have not opened its records to everyone, so nothing can be"
         " shown or checked on this page.",
-        facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
+        facts=facts,
     )
 
 
-def damaged(gtin: str, serial: str) -> Notice:
+def damaged(facts: Facts) -> Notice:
     """What is stored cannot even be read as it was written."""
     return Notice(
         "bad",
@@ -93,11 +95,11 @@ def damaged(gtin: str, serial: str) -> Notice:
         "Do not rely on this record",
         "What this server holds about the pack is not what was written: it was altered or is broken."
         " Nothing of it can be shown as proved. Ask where you got the pack.",
-        facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
+        facts=facts,
     )
 
 
-def too_long(gtin: str, serial: str) -> Notice:
+def too_long(facts: Facts) -> Notice:
     """More events than one evidence file holds: nothing was checked, so nothing is said."""
     return Notice(
         "none",
@@ -106,7 +108,7 @@ def too_long(gtin: str, serial: str) -> Notice:
         "This record is too long to check here",
         "It has more entries than one evidence file holds, far more than a pack usually has. That alone is"
         " a reason to ask where you got it.",
-        facts=(("Product number (GTIN)", gtin), ("Serial number", serial)),
+        facts=facts,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from api.printed import printed
 from api.questions import (
     DETAIL_LENGTH_MAX,
     HANDED_OUT,
@@ -213,7 +214,7 @@ def _shown_facts(facts: ProductFacts) -> tuple[tuple[str, str], ...]:
     shown: list[tuple[str, str]] = []
     if facts.description is not None:
         shown.append(("Product", facts.description.text[:FACT_LENGTH_MAX]))
-    shown += [("Product number (GTIN)", facts.gtin or ""), ("Serial number", facts.serial or "")]
+    shown += printed(facts.name)
     if facts.lot is not None:
         shown.append(("Lot", facts.lot.text[:FACT_LENGTH_MAX]))
     if facts.expiry is not None:

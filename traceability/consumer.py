@@ -300,4 +300,4 @@ def _parts_of(name: str) -> tuple[str | None, str | None, str | None]:
     if link.key[0] != "01":
         return None, None, None
     qualifiers = dict(link.qualifiers)
-    return link.key[1], qualifiers.get("21"), qualifiers.get("10")
+    return link.key[1], qualifiers.get("21") or qualifiers.get("235"), qualifiers.get("10")
