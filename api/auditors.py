@@ -50,6 +50,7 @@ HISTORY_NOTE = (
 def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
     auditors = Blueprint("auditors", __name__)
     limits = services.limits
+    prover = tiles.Prover(services.reader)
 
     @auditors.get("/statements/<seq>")
     def statement(seq: str) -> Response:
@@ -113,8 +114,7 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
             raise RequestMalformed("proof.index", f"a tree of {size} entries has no index {index}", "/index")
         _require_size(size, "size")
         with stored():
-            path = tiles.inclusion_path(services.reader, index, size)
-            root_hash = tiles.root_at(services.reader, size)
+            path, root_hash = prover.inclusion(index, size)
         leaf_hash = entry_format.leaf_hash(reading.entry(index))
         return _immutable_json(
             orjson.dumps(
@@ -140,8 +140,7 @@ def blueprint(services: Services, reading: Reading, packs: Packs) -> Blueprint:
             )
         _require_size(new, "new")
         with stored():
-            path = tiles.consistency_path(services.reader, old, new)
-            roots = [tiles.root_at(services.reader, size) for size in (old, new)]
+            path, *roots = prover.consistency(old, new)
         return _immutable_json(
             orjson.dumps(
                 {

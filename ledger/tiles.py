@@ -32,6 +32,9 @@ TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT  # 256 hashes, 8 KiB
 LEVEL_MAX = 63
 INDEX_MAX = TREE_SIZE_MAX  # no tree has so many tiles; longer numbers are not read at all
+KEPT_TILES_MAX = 1024  # 8 MiB: all upper tiles of 67 million leaves
+KEPT_NODES_MAX = 65_536  # about 16 MiB
+KEPT_NODE_HEIGHT = TILE_HEIGHT + 4  # below it a node is 15 hashes at most from what its tile holds
 BUNDLED_SIZE_MAX = 0xFFFF  # an entry's length is two bytes in a bundle
 
 _LEVEL = r"(entries|[0-9]|[1-5][0-9]|6[0-3])"
@@ -119,12 +122,54 @@ def consistency_path(tiles: HashTiles, old_size: int, new_size: int) -> list[byt
     return [reader.subtree(start, end) for start, end in consistency_ranges(old_size, new_size)]
 
 
+class Prover:
+    """Paths and roots for many who ask, with what never changes kept: full upper tiles, edges, nodes.
+
+    tiles  where tiles are read; of a proof's tiles usually only the leaf's own has to be
+
+    Any thread may call. Keeps at most 24 MiB, 3 MiB for ten million leaves.
+    """
+
+    def __init__(self, tiles: HashTiles) -> None:
+        self._tiles = tiles
+        self._kept: dict[tuple[int, int, int], bytes] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
+
+    def inclusion(self, index: int, size: int) -> tuple[list[bytes], bytes]:
+        """Give this leaf's path in the tree of this size, nearest sibling first, and the tree's root."""
+        reader = _TileReader(self, size, self._nodes)
+        path = [reader.subtree(start, end) for start, end in inclusion_ranges(index, size)]
+        return path, reader.subtree(0, size)
+
+    def consistency(self, old_size: int, new_size: int) -> tuple[list[bytes], bytes, bytes]:
+        """Prove that one size continues the other; give the path and both roots."""
+        reader = _TileReader(self, new_size, self._nodes)
+        path = [reader.subtree(start, end) for start, end in consistency_ranges(old_size, new_size)]
+        return path, reader.subtree(0, old_size), reader.subtree(0, new_size)
+
+    def read_tile(self, level: int, index: int, width: int) -> bytes:
+        """Give the first `width` hashes of the tile. Raises NotInLog."""
+        if level == 0 and width == TILE_WIDTH:
+            return self._tiles.read_tile(level, index, width)
+        key = (level, index, width)  # a partial tile of one width has one content as well
+        tile = self._kept.get(key)
+        if tile is None:
+            tile = self._tiles.read_tile(level, index, width)
+            if len(self._kept) >= KEPT_TILES_MAX:
+                self._kept.clear()
+            self._kept[key] = tile
+        return tile
+
+
 class _TileReader:
     """Hashes of subtrees at one size; each tile is read once."""
 
-    def __init__(self, tiles: HashTiles, size: int) -> None:
+    def __init__(
+        self, tiles: HashTiles, size: int, nodes: dict[tuple[int, int], bytes] | None = None
+    ) -> None:
         self._tiles = tiles
         self._size = size
+        self._nodes = nodes
         self._read: dict[tuple[int, int], bytes] = {}
 
     def subtree(self, start: int, end: int) -> bytes:
@@ -137,6 +182,18 @@ class _TileReader:
         return fold(peaks)
 
     def _perfect(self, height: int, index: int) -> bytes:
+        if self._nodes is None or height < KEPT_NODE_HEIGHT:
+            return self._hash(height, index)
+        # A perfect subtree is the same in every later tree.
+        node = self._nodes.get((height, index))
+        if node is None:
+            node = self._hash(height, index)
+            if len(self._nodes) >= KEPT_NODES_MAX:
+                self._nodes.clear()
+            self._nodes[height, index] = node
+        return node
+
+    def _hash(self, height: int, index: int) -> bytes:
         level, within = divmod(height, TILE_HEIGHT)
         first = index << within
         tile_index, place = divmod(first, TILE_WIDTH)

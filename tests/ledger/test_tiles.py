@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ledger import merkle, tiles
 from ledger.errors import NotInLog, ProofMalformed
-from ledger.tiles import TileBuilder, TilePath, TileWrite
+from ledger.tiles import Prover, TileBuilder, TilePath, TileWrite
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/formats/tree-and-tiles.md").read_text()
 LEAVES = [merkle.leaf_hash(b"leaf %d" % i) for i in range(70_000)]
@@ -366,3 +366,35 @@ def test_an_entry_of_64_kib_does_not_fit_a_bundle() -> None:
     assert tiles.parse_bundle(tiles.render_bundle([bytes(0xFFFF)]), 1) == [bytes(0xFFFF)]
     with pytest.raises(ProofMalformed, match=r"tile\.bundle"):
         tiles.render_bundle([bytes(0x10000)])
+
+
+def test_a_prover_gives_the_same_proofs_and_reads_little(big: Tiles) -> None:
+    prover = Prover(big)
+    for size in (70_000, 69_888, 65_536, 70_000, 257, 70_000, 1):
+        for index in (0, 255, 256, 12_345, 65_535, 65_536, 69_999):
+            if index < size:
+                path, root = prover.inclusion(index, size)
+                assert path == tiles.inclusion_path(big, index, size)
+                assert root == tiles.root_at(big, size)
+                merkle.verify_inclusion(LEAVES[index], index, size, path, root)
+    for old, new in ((1, 70_000), (256, 257), (65_536, 70_000), (69_999, 70_000), (70_000, 70_000)):
+        path, old_root, new_root = prover.consistency(old, new)
+        assert path == tiles.consistency_path(big, old, new)
+        assert (old_root, new_root) == (tiles.root_at(big, old), tiles.root_at(big, new))
+    big.reads = 0
+    prover.inclusion(30_000, 70_000)
+    assert big.reads == 1, "more than the leaf's own tile was read"
+
+
+def test_a_prover_forgets_rather_than_grow(big: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.tiles.KEPT_TILES_MAX", 3)
+    monkeypatch.setattr("ledger.tiles.KEPT_NODES_MAX", 5)
+    prover = Prover(big)
+    for index in range(0, 70_000, 1_997):
+        size = max(index + 1, 70_000 - index)
+        assert prover.inclusion(index, size) == (
+            tiles.inclusion_path(big, index, size),
+            tiles.root_at(big, size),
+        )
+        assert len(prover._kept) <= 3
+        assert len(prover._nodes) <= 5
