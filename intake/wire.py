@@ -23,7 +23,8 @@ from intake.errors import Busy
 from intake.prepare import UNIQUE_KEY_SIZE, Prepared
 from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 from ledger.errors import ClockBehind, ReadOnly
-from ledger.store.packing import NAME_SIZE, pack_parts, unpack
+from ledger.store.name_runs import NAME_SIZE
+from ledger.store.packing import pack_parts, unpack
 
 FRAME_SIZE_MAX = 64 * 1024 * 1024  # above the door's 16 MiB of statements, with their names
 LENGTH = struct.Struct(">I")

@@ -8,6 +8,7 @@
 ├─ ClockBehind       our clock runs behind the head: nothing is recorded until it is right
 ├─ ReadOnly          this writer must not append (a restored backup, a second writer): it says why
 ├─ StoreFailed       the database did not do it, for sure
+│  ├─ KeyTaken       one of the statements stands in the ledger already: look which, and append the others
 │  └─ RecordDamaged  what stands there already cannot be read: its operator must look, its sender may wait
 └─ OutcomeUnknown    nobody can say yet whether the append happened: ask again, a duplicate is answered
 """
@@ -55,6 +56,10 @@ class ReadOnly(LedgerError, Refused):
 
 class StoreFailed(LedgerError, NotYet):
     """Nothing was written, and that is known."""
+
+
+class KeyTaken(StoreFailed):
+    """A unique key that was to be written is there already."""
 
 
 class RecordDamaged(StoreFailed):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -26,11 +26,12 @@ from keys.errors import Fault
 from keys.note import NoteSigner, NoteVerifier
 from ledger import checkpoint as checkpoints
 from ledger.checkpoint import Checkpoint
-from ledger.entry import KINDS, ZERO_PREV, Entry, leaf_hash, parse, render
+from ledger.entry import KINDS, ZERO_PREV, Like, chain, leaf_hash, parse, render_alike, render_time
 from ledger.errors import (
     ClockBehind,
     EntryMalformed,
     HeadMoved,
+    KeyTaken,
     NotInLog,
     OutcomeUnknown,
     ReadOnly,
@@ -38,7 +39,9 @@ from ledger.errors import (
     StoreFailed,
 )
 from ledger.highwater import HighWater, HighWaterDamaged, Mark
-from ledger.store.protocol import Head, LedgerWriter, Record
+from ledger.store.entry_rows import pack_alike
+from ledger.store.packing import join_parts, pack_parts
+from ledger.store.protocol import Head, LedgerWriter, Rows
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileBuilder, TileWrite, root_at
 
 APPEND_COUNT_MAX = 65_536  # entries in one transaction: bounds its memory and how long it holds the lock
@@ -56,7 +59,24 @@ class Pending:
     kind: str
     statement: bytes
     unique_key: bytes
-    names: Sequence[tuple[int, int]] = ()
+    names: bytes = b""  # packed, as by ledger.store.name_runs.pack_names
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Judged statements of one kind, in columns, with all done to them that needs no place.
+
+    digests      SHA-256 of each
+    unique_keys  of each
+    names        of each, packed as by ledger.store.name_runs.pack_names
+    parts        the statements themselves: how many, and their bytes packed by ledger.store.packing
+    """
+
+    kind: str
+    digests: Sequence[bytes]
+    unique_keys: Sequence[bytes]
+    names: Sequence[bytes]
+    parts: Sequence[tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +206,34 @@ class Log:
                 raise _moved(expected)
             return self._append(items, recorded_at)
 
+    def append_columns(self, columns: Columns, *, expected: Head, recorded_at: datetime) -> Head:
+        """Append all of them behind the expected head, in one transaction, or none; give the new head.
+
+        The same as append(), for statements none of which is expected to be a duplicate: nobody looks for
+        one before, and the statements are not touched. Raises KeyTaken where there is one: append() then
+        says which. About 3 µs a statement besides what the store does.
+        """
+        if columns.kind not in KINDS or columns.kind in _KEY_KINDS:
+            raise ValueError(f"{columns.kind!r} is not a kind that is appended in columns")
+        count = len(columns.digests)
+        if not 1 <= count <= APPEND_COUNT_MAX:
+            raise ValueError(f"{count} statements; one append takes 1 to {APPEND_COUNT_MAX}")
+        if not count == len(columns.unique_keys) == len(columns.names) == sum(n for n, _ in columns.parts):
+            raise ValueError("the columns have different lengths")
+        with self._guard:
+            self._require_writable()
+            head = self._head
+            if head is None or not expected.is_same_state(head):
+                self._take_up()
+                raise _moved(expected)
+            if head.recorded_at is not None and recorded_at < head.recorded_at:
+                raise _moved(head)  # judged by a time that another head has overtaken
+            if len(set(columns.unique_keys)) != count:
+                raise KeyTaken("ledger.duplicate", "two of these statements are the same")
+            batch = _Batch(head, recorded_at)
+            batch.place_columns(columns)
+            return self._commit(batch)
+
     def publish_if_due(self) -> bytes | None:
         """Make the newest checkpoint the published one, unless that is so or was done a moment ago.
 
@@ -259,7 +307,8 @@ class Log:
         placed = [batch.place(item) if seq < 0 else None for item, seq in zip(items, first_at, strict=True)]
         # Before the commit: what fails after it would be told as failed, and stand in the ledger.
         earlier = self._placed_before(sorted({seq for seq in first_at if seq >= 0}))
-        if batch.records:
+        if batch.unique_keys:
+            batch.pack()
             head = self._commit(batch)
         elif head is None or not head.is_same_state(self.store.read_head()):
             self._take_up()
@@ -290,7 +339,7 @@ class Log:
         )
         self._is_stale = True  # whatever breaks off from here on leaves us unsure
         try:
-            self.store.append(old, batch.records, new, tiles)
+            self.store.append(old, batch.rows(), new, tiles)
         except HeadMoved:
             self._take_up()
             raise
@@ -298,7 +347,7 @@ class Log:
             self._is_stale = False
             raise
         except Exception as e:
-            if not self._did_happen(old, new, batch.records[-1]):
+            if not self._did_happen(old, new):
                 said = str(e).partition("\n")[0]  # a driver's further lines are for programmers
                 raise StoreFailed(
                     "ledger.append.lost", f"the commit failed, nothing was written: {said}"
@@ -308,7 +357,7 @@ class Log:
         self._raise_mark(new)
         return new
 
-    def _did_happen(self, old: Head | None, new: Head, last: Record) -> bool:
+    def _did_happen(self, old: Head | None, new: Head) -> bool:
         """Find out what became of a commit that was reported as failed."""
         try:
             now = self.store.settle_head()
@@ -322,7 +371,8 @@ class Log:
             self._is_stale = False
             return False
         # Somebody else has appended since: before us, or on top of us. Our last entry holds our chain.
-        is_ours = now.tree_size > last.seq and self.store.read_entry(last.seq) == last.entry
+        last = new.tree_size - 1
+        is_ours = now.tree_size > last and leaf_hash(self.store.read_entry(last)) == new.last_leaf_hash
         self._take_up()
         return is_ours
 
@@ -490,36 +540,78 @@ class Log:
 
 
 class _Batch:
-    """The records of one append as they grow, and the links the next one takes."""
+    """The entries of one append as they grow, and the links the next one takes."""
 
     def __init__(self, head: Head | None, recorded_at: datetime) -> None:
         self.recorded_at = recorded_at
-        self.records: list[Record] = []
         self.leaf_hashes: list[bytes] = []
+        self.unique_keys: list[bytes] = []
         self.prev = ZERO_PREV if head is None else head.last_leaf_hash
         self.keys_seq = 0 if head is None else head.keys_seq
         self.events = 0 if head is None else head.events
-        self._next_seq = 0 if head is None else head.tree_size
+        self._first_seq = self._next_seq = 0 if head is None else head.tree_size
+        self._time = render_time(recorded_at)
+        self._names: list[bytes] = []
+        self._statements: list[bytes] = []
+        self._parts: Sequence[tuple[int, bytes]] = []
+        self._runs: list[_Run] = []
         self._here: dict[bytes, Placed] = {}
 
     def place(self, item: Pending) -> Placed:
+        """Give one statement its place, or find that it is the same as one before it."""
         first = self._here.get(item.unique_key)
         if first is not None:
             return Placed(first.seq, True, first.entry, first.statement_digest)
-        seq = self._next_seq
+        seq, prev = self._next_seq, self.prev
         digest = sha256(item.statement).digest()
-        entry = render(Entry(seq, item.kind, self.recorded_at, self.prev, digest, self.keys_seq))
-        self.prev = leaf_hash(entry)
-        self.leaf_hashes.append(self.prev)
-        self.records.append(Record(seq, item.kind, entry, item.statement, item.unique_key, item.names))
-        self._next_seq = seq + 1
+        like = Like(item.kind, self._time, self.keys_seq)
+        self._chain(like, [digest])
+        self.unique_keys.append(item.unique_key)
+        self._names.append(item.names)
+        self._statements.append(item.statement)
         if item.kind in _KEY_KINDS:
             self.keys_seq = seq
-        if item.kind != "anchor":
-            self.events += 1
+        (entry,) = render_alike(like, seq, [prev], [digest])
         placed = Placed(seq, False, entry, digest)
         self._here[item.unique_key] = placed
         return placed
+
+    def pack(self) -> None:
+        """Pack the statements that were placed one by one."""
+        self._parts = pack_parts(self._statements)
+
+    def place_columns(self, columns: Columns) -> None:
+        """Give all of these their places: none of them is a key statement, and no two are the same."""
+        self._chain(Like(columns.kind, self._time, self.keys_seq), columns.digests)
+        self.unique_keys += columns.unique_keys
+        self._names += columns.names
+        self._parts = columns.parts
+
+    def rows(self) -> Rows:
+        """What the store writes."""
+        entries = [row for run in self._runs for row in pack_alike(run.like, run.prevs, run.digests)]
+        return Rows(self._first_seq, entries, join_parts(self._parts), self.unique_keys, self._names)
+
+    def _chain(self, like: Like, digests: Sequence[bytes]) -> None:
+        leaves = chain(like, self._next_seq, self.prev, digests)
+        if not self._runs or self._runs[-1].like != like:
+            self._runs.append(_Run(like))
+        self._runs[-1].prevs += [self.prev, *leaves[:-1]]
+        self._runs[-1].digests += digests
+        self.prev = leaves[-1]
+        self.leaf_hashes += leaves
+        self._next_seq += len(leaves)
+        if like.kind != "anchor":
+            self.events += len(leaves)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Neighbouring entries of one likeness."""
+
+    like: Like
+    prevs: list[bytes] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
 
 
 def _with_edges(full: list[TileWrite], builder: TileBuilder) -> list[TileWrite]:

@@ -19,10 +19,11 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ledger import entry as entries
-from ledger.errors import EntryMalformed, HeadMoved, NotInLog
+from ledger.errors import EntryMalformed, HeadMoved, KeyTaken, NotInLog
 from ledger.merkle import HASH_SIZE
 from ledger.store import name_runs_postgres
-from ledger.store import postgres_rows as rows
+from ledger.store import postgres_rows as copies
+from ledger.store.name_runs import level0_rows
 from ledger.store.postgres_connection import (
     failed,
     make_engine,
@@ -31,15 +32,21 @@ from ledger.store.postgres_connection import (
     require_server,
     translated,
 )
-from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
+from ledger.store.protocol import NAME_LIMIT_MAX, Head, Rows
 from ledger.store.rules import (
-    READ_SPAN_MAX,
+    ROW_REACH,
     SEQ_MAX,
+    Row,
     RowReader,
+    entries_of,
     keys_below,
+    numbered,
+    require_keys,
+    select_rows,
+    spread,
+    statements_of,
     text_of,
     time_of,
-    unique_key,
 )
 from ledger.tiles import TILE_WIDTH, TileWrite
 
@@ -66,9 +73,9 @@ _SWAP_HEAD = (
 # The swap and few records in one statement. Each part reads what the swap gave, so none comes before it.
 _SWAP_AND_INSERT = (
     "WITH swapped AS ({swap}),"
-    " e AS (INSERT INTO entries SELECT t.* FROM unnest(%s::bigint[], %b::bytea[]) AS t"
+    " e AS (INSERT INTO entries SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %b::bytea[]) AS t"
     " WHERE EXISTS (SELECT FROM swapped)),"
-    " s AS (INSERT INTO statements SELECT t.* FROM unnest(%s::bigint[], %b::bytea[]) AS t"
+    " s AS (INSERT INTO statements SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %b::bytea[]) AS t"
     " WHERE EXISTS (SELECT FROM swapped)),"
     " u AS (INSERT INTO unique_keys SELECT t.* FROM unnest(%b::bytea[], %s::bigint[]) AS t"
     " WHERE EXISTS (SELECT FROM swapped)),"
@@ -85,6 +92,7 @@ _EDGE = (
     "INSERT INTO tile_edges VALUES (%s, %s, %b) ON CONFLICT (level)"
     " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes"
 )
+_ROWS = select_rows("%s")
 
 
 class PostgresReader(RowReader):
@@ -142,12 +150,8 @@ class PostgresReader(RowReader):
     def close(self) -> None:
         self._engine.dispose()
 
-    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
-        if start < 0 or end - start > READ_SPAN_MAX:
-            raise NotInLog(
-                "store.span", f"positions {start} to {end}: from 0, at most {READ_SPAN_MAX} at once"
-            )
-        return reading(self._engine, lambda connection: _read_span(connection, select, start, end))
+    def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
+        return reading(self._engine, lambda connection: _read_rows(connection, table, start, end))
 
 
 class PostgresStore(PostgresReader):
@@ -168,21 +172,22 @@ class PostgresStore(PostgresReader):
     def append(
         self,
         expected: Head | None,
-        records: Sequence[Record],
+        rows: Rows,
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
+        require_keys(rows.unique_keys)
         turn = self._take_turn()
         if turn is not None:
             try:
-                return self._append(turn, expected, records, new_head, tiles)
+                return self._append(turn, expected, rows, new_head, tiles)
             except _TurnOver:
                 pass  # it was too long ago: the server has ended that session, and nothing is written
         with translated("begin", self.engine):
             connection = self.engine.connect()
             connection.begin()
         try:
-            self._append(connection, expected, records, new_head, tiles)
+            self._append(connection, expected, rows, new_head, tiles)
         except _TurnOver as over:
             raise failed("append", over.error, self.engine) from over.error
 
@@ -236,7 +241,7 @@ class PostgresStore(PostgresReader):
         self,
         connection: Connection,
         expected: Head | None,
-        records: Sequence[Record],
+        rows: Rows,
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
@@ -244,7 +249,7 @@ class PostgresStore(PostgresReader):
         with connection:
             driver = raw(connection)
             try:
-                _write(driver, expected, records, new_head, tiles)
+                _write(driver, expected, rows, new_head, tiles)
             except BaseException as e:
                 # Before COMMIT nothing of this can last, whatever went wrong.
                 if driver.closed:
@@ -257,6 +262,8 @@ class PostgresStore(PostgresReader):
                 if isinstance(e, SQLAlchemyError | psycopg.Error):
                     if driver.closed:
                         raise _TurnOver(e) from e
+                    if isinstance(e, psycopg.errors.UniqueViolation) and e.diag.table_name == "unique_keys":
+                        raise KeyTaken("store.append", "one of the unique keys is there already") from e
                     raise failed("append", e, self.engine) from e
                 raise
             # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
@@ -310,17 +317,17 @@ def open_writer(url: URL) -> PostgresStore:
 def _write(
     connection: psycopg.Connection[Any],
     expected: Head | None,
-    records: Sequence[Record],
+    rows: Rows,
     new: Head,
     tiles: Sequence[TileWrite],
 ) -> None:
     """Everything of an append but its end."""
-    few = len(records) < COPY_MIN
+    few = rows.count < COPY_MIN
     # In a pipeline BEGIN travels with it, so that a small append takes one round trip, and COMMIT another.
     with connection.pipeline():
         if few:
             statement = _APPEND_FIRST if expected is None else _APPEND_FEW
-            swapped = connection.execute(statement, (*_swap_of(expected, new), *_columns_of(records)))
+            swapped = connection.execute(statement, (*_swap_of(expected, new), *_columns_of(rows)))
         else:
             statement = _FIRST_HEAD if expected is None else _SWAP_HEAD
             swapped = connection.execute(statement, _swap_of(expected, new))
@@ -329,7 +336,7 @@ def _write(
             raise HeadMoved("store.head", "the ledger has its genesis already")
         raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
     if not few:
-        _copy(connection, records)
+        _copy(connection, rows)
     if tiles:
         with connection.pipeline():
             for tile in tiles:
@@ -353,22 +360,28 @@ def _swap_of(expected: Head | None, new: Head) -> tuple[object, ...]:
     return (*state, expected.tree_size, expected.root_hash)
 
 
-def _columns_of(records: Sequence[Record]) -> tuple[list[Any], ...]:
-    """The records as columns, for unnest()."""
-    seqs = [r.seq for r in records]
-    entry_column, body_column = [r.entry for r in records], [r.statement for r in records]
-    keys = [unique_key(r) for r in records]
-    level0 = list(zip(*rows.name_level0(records), strict=True)) or [(), (), (), ()]
-    return (seqs, entry_column, seqs, body_column, keys, seqs, *map(list, level0))
+def _columns_of(rows: Rows) -> tuple[list[Any], ...]:
+    """All of them as columns, for unnest()."""
+    first = rows.first_seq
+    tables: list[tuple[Sequence[tuple[Any, ...]], int]] = [
+        (numbered(first, rows.entries), 3),
+        (numbered(first, rows.statements), 3),
+        (list(zip(rows.unique_keys, range(first, first + rows.count), strict=True)), 2),
+        (level0_rows(first, rows.names), 4),
+    ]
+    columns: list[list[Any]] = []
+    for table, width in tables:
+        columns += list(map(list, zip(*table, strict=True))) or [[]] * width
+    return tuple(columns)
 
 
-def _copy(connection: psycopg.Connection[Any], records: Sequence[Record]) -> None:
-    """Many records: COPY, in binary."""
+def _copy(connection: psycopg.Connection[Any], rows: Rows) -> None:
+    """Many statements: COPY, in binary."""
     tables = [
-        ("entries", rows.entry_rows(records)),
-        ("statements", rows.statement_rows(records)),
-        ("unique_keys", rows.unique_rows(records)),
-        ("name_level0", rows.level0_rows(records)),
+        ("entries", copies.body_rows(rows.first_seq, rows.entries)),
+        ("statements", copies.body_rows(rows.first_seq, rows.statements)),
+        ("unique_keys", copies.unique_rows(rows)),
+        ("name_level0", copies.level0_rows(rows)),
     ]
     with connection.cursor() as cursor:
         for table, data in tables:
@@ -399,19 +412,11 @@ def _read_head(connection: Connection) -> Head | None:
     )
 
 
-def _read_span(connection: Connection, select: str, start: int, end: int) -> list[bytes | None]:
-    """Give one value a position, None where a row is gone; up to the head and no further."""
-    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar()
-    end = min(end, size or 0)
-    if start >= end:
-        return []
-    found = connection.exec_driver_sql(
-        f"{select} WHERE seq >= %s AND seq < %s ORDER BY seq", (start, end)
-    ).all()
-    if len(found) == end - start:
-        return [value for _, value in found]
-    held = {row[0]: row[1] for row in found}
-    return [held.get(seq) for seq in range(start, end)]
+def _read_rows(connection: Connection, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
+    """The log's size, and the table's rows around start <= seq < end; none of them is cut."""
+    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
+    found = connection.exec_driver_sql(_ROWS[table], (start - ROW_REACH, min(end, size) - 1)).all()
+    return size, [(row[0], row[1], row[2]) for row in found]
 
 
 def _read_tile(connection: Connection, level: int, index: int, width: int) -> bytes:
@@ -427,7 +432,8 @@ def _read_tile(connection: Connection, level: int, index: int, width: int) -> by
     if level > 0:
         return b""
     first = index * TILE_WIDTH
-    held = _read_span(connection, "SELECT seq, entry FROM entries", first, first + width)
+    size, rows = _read_rows(connection, "entries", first, first + width)
+    held = spread(rows, first, min(first + width, size), entries_of)
     return b"".join(entries.leaf_hash(entry) for entry in held if entry is not None)
 
 
@@ -446,12 +452,13 @@ def _read_key_records(connection: Connection, after_seq: int) -> list[tuple[int,
     head = _read_head(connection)
     seq = -1 if head is None else head.keys_seq
     while seq > after_seq:
-        row = connection.exec_driver_sql(
-            "SELECT e.entry, s.body FROM entries e JOIN statements s USING (seq) WHERE e.seq = %s", (seq,)
-        ).one_or_none()
-        if row is None:
+        entry, statement = (
+            spread(_read_rows(connection, table, seq, seq + 1)[1], seq, seq + 1, unpack)[0]
+            for table, unpack in (("entries", entries_of), ("statements", statements_of))
+        )
+        if not entry or statement is None:
             raise EntryMalformed("store.keys", f"the key record {seq} is gone from the database")
-        records.append((seq, row[0], row[1]))
-        seq = keys_below(seq, row[0])
+        records.append((seq, entry, statement))
+        seq = keys_below(seq, entry)
     records.reverse()
     return records

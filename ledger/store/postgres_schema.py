@@ -35,24 +35,32 @@ BEGIN
     RAISE integrity_constraint_violation
         USING MESSAGE = TG_TABLE_NAME || ' are append-only: no ' || TG_OP;
 END $$""",
-    """CREATE FUNCTION tallystick_at_the_end() RETURNS trigger LANGUAGE plpgsql AS $$
+    # What is packed is not tried to be packed again.
+    "ALTER TABLE entries ALTER COLUMN body SET STORAGE EXTERNAL",
+    "ALTER TABLE statements ALTER COLUMN body SET STORAGE EXTERNAL",
+    *(
+        f"""CREATE FUNCTION tallystick_{table}_end() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     low bigint;
-    high bigint;
-    added_count bigint;
+    row_count bigint;
+    has_gap boolean;
 BEGIN
-    SELECT min(seq), max(seq), count(*) INTO low, high, added_count FROM added;
-    IF added_count > 0 AND (
-        low < 0
-        OR high - low + 1 <> added_count
-        OR high <> (SELECT max(seq) FROM entries)
-        OR (low > 0 AND NOT EXISTS (SELECT FROM entries WHERE seq = low - 1))
+    SELECT min(first_seq), count(*), bool_or(next_seq <> first_seq + count)
+      INTO low, row_count, has_gap
+      FROM (SELECT first_seq, count, lead(first_seq) OVER (ORDER BY first_seq) AS next_seq FROM added) AS a;
+    IF row_count > 0 AND (
+        has_gap
+        OR low {refused} coalesce(
+            (SELECT first_seq + count FROM {table} WHERE first_seq < low ORDER BY first_seq DESC LIMIT 1), 0)
+        OR row_count <> (SELECT count(*) FROM {table} WHERE first_seq >= low)
     ) THEN
         RAISE integrity_constraint_violation
-            USING MESSAGE = 'entries are append-only: the next one goes to the end';
+            USING MESSAGE = '{table} are append-only: the next ones go to the end';
     END IF;
     RETURN NULL;
-END $$""",
+END $$"""  # noqa: S608
+        for table, refused in (("entries", "<>"), ("statements", "<"))
+    ),
     """CREATE FUNCTION tallystick_head() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' THEN
@@ -65,8 +73,11 @@ END $$""",
         " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_append_only()"
         for table in _APPEND_ONLY
     ),
-    "CREATE TRIGGER entries_at_the_end AFTER INSERT ON entries REFERENCING NEW TABLE AS added"
-    " FOR EACH STATEMENT EXECUTE FUNCTION tallystick_at_the_end()",
+    *(
+        f"CREATE TRIGGER {table}_end AFTER INSERT ON {table} REFERENCING NEW TABLE AS added"
+        f" FOR EACH STATEMENT EXECUTE FUNCTION tallystick_{table}_end()"
+        for table in ("entries", "statements")
+    ),
     "CREATE TRIGGER head_never_back BEFORE UPDATE ON head FOR EACH ROW"
     " WHEN (NEW.tree_size < OLD.tree_size"
     " OR (NEW.tree_size = OLD.tree_size AND NEW.root_hash IS DISTINCT FROM OLD.root_hash))"

@@ -44,15 +44,25 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One entry with all that is written beside it."""
+class Rows:
+    """The entries of one append with all that is written beside them, in columns.
 
-    seq: int
-    kind: str
-    entry: bytes  # canonical bytes, ledger.entry.render()
-    statement: bytes  # exactly as signed
-    unique_key: bytes  # a second record with this key is a duplicate; 1 to UNIQUE_KEY_SIZE_MAX bytes
-    names: Sequence[tuple[int, int]] = ()  # (ordinal within the statement, signed 64-bit index key)
+    first_seq    the first one's position; the others follow without gaps
+    entries      rows as ledger.store.entry_rows makes them: how many entries, and the row's body
+    statements   rows of parts, as ledger.store.packing makes them; which may end elsewhere
+    unique_keys  of each; a second statement with one's key is a duplicate; 1 to UNIQUE_KEY_SIZE_MAX bytes
+    names        of each, packed as by ledger.store.name_runs.pack_names
+    """
+
+    first_seq: int
+    entries: Sequence[tuple[int, bytes]]
+    statements: Sequence[tuple[int, bytes]]
+    unique_keys: Sequence[bytes]
+    names: Sequence[bytes]
+
+    @property
+    def count(self) -> int:
+        return len(self.unique_keys)
 
 
 class LedgerStore(Protocol):
@@ -71,13 +81,17 @@ class LedgerStore(Protocol):
     def read_entries(self, start: int, end: int) -> Sequence[bytes]:
         """Entries start <= seq < end; fewer only where the log ends.
 
-        An entry whose row is gone is b"", so that all others keep their positions and an
-        auditor can name the one that is missing.
+        An entry that is gone is b"", so that all others keep their positions and an
+        auditor can name the one that is missing. Entries of a row that cannot be unpacked are that row's
+        bytes, each of them: altered, and to be named so.
         """
         ...
 
     def read_statements(self, start: int, end: int) -> Sequence[bytes | None]:
-        """Statements start <= seq < end; None where one is erased or gone; fewer only at the log's end."""
+        """Statements start <= seq < end; None where one is erased or gone; fewer only at the log's end.
+
+        Statements of a row that cannot be unpacked are that row's bytes: they are altered, not erased.
+        """
         ...
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
@@ -138,19 +152,20 @@ class LedgerWriter(LedgerStore, Protocol):
     def append(
         self,
         expected: Head | None,
-        records: Sequence[Record],
+        rows: Rows,
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
         """Swap the expected head for the new one and write everything with it, in one transaction.
 
         expected  the head the caller built on; None to write the first entry
-        records   seq = expected.tree_size onwards, without gaps
+        rows      from expected.tree_size onwards
         tiles     every tile that became full; and, above level 0, each partial tile that changed,
                   as it stands afterwards
 
         On return all of it is durable. HeadMoved and StoreFailed mean that nothing was written
-        and that this is known. Any other exception leaves the outcome open: ask settle_head().
+        and that this is known; KeyTaken among them, that the head is the expected one and one of the
+        unique keys stands in the ledger. Any other exception leaves the outcome open: ask settle_head().
         `published` and `published_at` of the new head count only where expected is None.
         """
         ...

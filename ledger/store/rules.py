@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from ledger import entry as entries
-from ledger.errors import EntryMalformed, NotInLog
-from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Head, Record
+from ledger.errors import EntryMalformed, NotInLog, RecordDamaged
+from ledger.store.entry_rows import ROW_COUNT_MAX, unpack_entries
+from ledger.store.packing import unpack, unpack_one
+from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Head
 
 READ_SPAN_MAX = 65_536  # entries one read may ask for
 SEQ_MAX = 2**63 - 1
+ROW_REACH = ROW_COUNT_MAX - 1  # how far before a position the row that holds it may begin
+
+
+Row: TypeAlias = tuple[int, int, bytes]  # first_seq, count, body
 
 
 class RowReader(ABC):
@@ -20,8 +28,8 @@ class RowReader(ABC):
     def read_head(self) -> Head | None: ...
 
     @abstractmethod
-    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
-        """One value a position of `start <= seq < end`, None where a row is gone; up to the head."""
+    def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
+        """The log's size, and the rows that hold start <= seq < end, ascending; perhaps more before them."""
 
     def read_checkpoint(self) -> bytes:
         head = self.read_head()
@@ -42,10 +50,63 @@ class RowReader(ABC):
         return statement[0]
 
     def read_entries(self, start: int, end: int) -> list[bytes]:
-        return [row or b"" for row in self._read_span("SELECT seq, entry FROM entries", start, end)]
+        return [entry or b"" for entry in self._read_span("entries", start, end, entries_of)]
 
     def read_statements(self, start: int, end: int) -> list[bytes | None]:
-        return self._read_span("SELECT seq, body FROM statements", start, end)
+        return self._read_span("statements", start, end, statements_of)
+
+    def _read_span(self, table: str, start: int, end: int, unpack: Unpack) -> list[bytes | None]:
+        require_span(start, end)
+        size, rows = self._read_rows(table, start, end)
+        return spread(rows, start, min(end, size), unpack)
+
+
+Unpack: TypeAlias = Callable[[int, int, bytes, int, int], Sequence[bytes | None]]
+
+
+def select_rows(mark: str) -> dict[str, str]:
+    """For each of the two tables of rows: those that begin from one position to another."""
+    select = f"SELECT first_seq, count, body FROM {{}} WHERE first_seq BETWEEN {mark} AND {mark}"  # noqa: S608
+    return {table: select.format(table) + " ORDER BY first_seq" for table in ("entries", "statements")}
+
+
+def require_span(start: int, end: int) -> None:
+    if start < 0 or end - start > READ_SPAN_MAX:
+        raise NotInLog("store.span", f"positions {start} to {end}: from 0, at most {READ_SPAN_MAX} at once")
+
+
+def spread(rows: Iterable[Row], start: int, end: int, unpack: Unpack) -> list[bytes | None]:
+    """One value a position of start <= seq < end, None where no row holds it."""
+    found: list[bytes | None] = []
+    for first, count, body in rows:
+        at = start + len(found)
+        low, high = max(at, first), min(end, first + count)
+        if low < high:
+            found.extend([None] * (low - at))
+            found.extend(unpack(first, count, body, low - first, high - first))
+    found.extend([None] * (end - start - len(found)))
+    return found
+
+
+def entries_of(first: int, count: int, body: bytes, low: int, high: int) -> Sequence[bytes | None]:
+    """Entries of a row; the row's own bytes where it cannot be unpacked."""
+    try:
+        return unpack_entries(first, count, body, low, high)
+    except RecordDamaged:
+        return [body] * (high - low)
+
+
+def statements_of(first: int, count: int, body: bytes, low: int, high: int) -> Sequence[bytes | None]:
+    """Statements of a row; the row's own bytes where it cannot be unpacked."""
+    try:
+        if high - low == 1:
+            return [unpack_one(body, low)]
+        held = unpack(body)
+        if len(held) == count:
+            return held[low:high]
+    except RecordDamaged:
+        pass
+    return [body] * (high - low)
 
 
 def keys_below(seq: int, entry: bytes) -> int:
@@ -56,11 +117,20 @@ def keys_below(seq: int, entry: bytes) -> int:
     return parsed.keys if seq > 0 else -1
 
 
-def unique_key(record: Record) -> bytes:
-    """The record's key, within its bounds."""
-    if not 1 <= len(record.unique_key) <= UNIQUE_KEY_SIZE_MAX:
-        raise ValueError(f"a unique key has 1..{UNIQUE_KEY_SIZE_MAX} bytes, not {len(record.unique_key)}")
-    return record.unique_key
+def require_keys(keys: Sequence[bytes]) -> None:
+    """Raise ValueError for a unique key beyond its bounds."""
+    sizes = set(map(len, keys))
+    if sizes and not 1 <= min(sizes) <= max(sizes) <= UNIQUE_KEY_SIZE_MAX:
+        raise ValueError(f"a unique key has 1..{UNIQUE_KEY_SIZE_MAX} bytes, not {sorted(sizes)}")
+
+
+def numbered(first: int, rows: Iterable[tuple[int, bytes]]) -> list[Row]:
+    """Rows with the position each begins at."""
+    found: list[Row] = []
+    for count, body in rows:
+        found.append((first, count, body))
+        first += count
+    return found
 
 
 def time_of(text: str | None) -> datetime | None:

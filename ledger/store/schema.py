@@ -1,8 +1,8 @@
 """Step 6 of 9: the tables. Beside ledger.store.protocol; docs/formats/database.md shows them filled.
 
 Nine tables and their triggers. What the log promised is refused to be changed by the database
-too: entries, statements, tiles and unique keys take no UPDATE and no DELETE, entries grow at
-their end only, and the head never goes back. Whoever owns the file can drop a trigger; the
+too: entries, statements, tiles and unique keys take no UPDATE and no DELETE, entries and statements
+grow at their end only, and the head never goes back. Whoever owns the file can drop a trigger; the
 triggers are there against accidents, and the audit against owners.
 """
 
@@ -43,20 +43,27 @@ head = Table(
     sqlite_strict=True,
 )
 
+# Neighbours share a row, as ledger.store.entry_rows packs them: a row and a page for each would cost more
+# than all the rest of an append.
 entries = Table(
     "entries",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=False),
-    Column("entry", LargeBinary, nullable=False),
+    Column("first_seq", _Seq, primary_key=True, autoincrement=False),
+    Column("count", _Seq, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    CheckConstraint("first_seq >= 0 AND count BETWEEN 1 AND 64", name="entries_row"),
     sqlite_strict=True,
 )
 
-# Apart from the entries, so that one can be shown, copied or erased without the other.
+# Apart from the entries, so that one can be shown, copied or erased without the other. Packed by
+# ledger.store.packing.
 statements = Table(
     "statements",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("first_seq", _Seq, primary_key=True, autoincrement=False),
+    Column("count", _Seq, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    CheckConstraint("first_seq >= 0 AND count BETWEEN 1 AND 64", name="statements_row"),
     sqlite_strict=True,
 )
 
@@ -149,15 +156,16 @@ SQLITE_TRIGGERS: tuple[str, ...] = (
         "entries_at_the_end",
         "INSERT",
         "entries",
-        "entries are append-only: the next one goes to the end",
-        "NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM entries)",
+        "entries are append-only: the next ones go to the end",
+        "NEW.first_seq IS NOT"
+        " coalesce((SELECT first_seq + count FROM entries ORDER BY first_seq DESC LIMIT 1), 0)",
     ),
     _refusing(
         "statements_once",
         "INSERT",
         "statements",
-        "statements are append-only: this one is here already",
-        "EXISTS (SELECT 1 FROM statements WHERE seq = NEW.seq)",
+        "statements are append-only: these are here already",
+        "NEW.first_seq < (SELECT first_seq + count FROM statements ORDER BY first_seq DESC LIMIT 1)",
     ),
     _refusing(
         "tiles_once",

@@ -23,19 +23,25 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ledger import entry as entries
-from ledger.errors import EntryMalformed, HeadMoved, NotInLog, StoreFailed
+from ledger.errors import EntryMalformed, HeadMoved, KeyTaken, NotInLog, StoreFailed
 from ledger.merkle import HASH_SIZE
 from ledger.store import name_runs_sqlite
-from ledger.store.name_runs import level0_rows, pack_names
-from ledger.store.protocol import NAME_LIMIT_MAX, Head, Record
+from ledger.store.name_runs import level0_rows
+from ledger.store.protocol import NAME_LIMIT_MAX, Head, Rows
 from ledger.store.rules import (
-    READ_SPAN_MAX,
+    ROW_REACH,
     SEQ_MAX,
+    Row,
     RowReader,
+    entries_of,
     keys_below,
+    numbered,
+    require_keys,
+    select_rows,
+    spread,
+    statements_of,
     text_of,
     time_of,
-    unique_key,
 )
 from ledger.store.writer_lock import hold_writer_lock
 from ledger.tiles import TILE_WIDTH, TileWrite
@@ -58,6 +64,13 @@ LOOKUP_BATCH = 500  # keys in one query; SQLite's own bound on parameters is 999
 _HEAD = (
     "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
     " events FROM head"
+)
+_ROWS = select_rows("?")
+# Keys of one length, joined: cut apart where they are needed, a third of what one INSERT for each costs.
+_INSERT_KEYS = (
+    "INSERT INTO unique_keys"
+    " WITH RECURSIVE each(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM each WHERE i < ?4)"
+    " SELECT substr(?1, ?2 * i + 1, ?2), ?3 + i FROM each"
 )
 
 
@@ -88,7 +101,8 @@ class SqliteReader(RowReader):
                 hashes: bytes = row[0]
             elif level == 0:
                 first = index * TILE_WIDTH
-                held = _read_span(connection, "SELECT seq, entry FROM entries", first, first + width)
+                size, rows = _read_rows(connection, "entries", first, first + width)
+                held = spread(rows, first, min(first + width, size), entries_of)
                 hashes = b"".join(entries.leaf_hash(entry) for entry in held if entry is not None)
             else:
                 hashes = b""
@@ -126,14 +140,14 @@ class SqliteReader(RowReader):
             head = _read_head(connection)
             seq = -1 if head is None else head.keys_seq
             while seq > after_seq:
-                row = connection.exec_driver_sql(
-                    "SELECT e.entry, s.body FROM entries e JOIN statements s USING (seq) WHERE e.seq = ?",
-                    (seq,),
-                ).one_or_none()
-                if row is None:
+                entry, statement = (
+                    spread(_read_rows(connection, table, seq, seq + 1)[1], seq, seq + 1, unpack)[0]
+                    for table, unpack in (("entries", entries_of), ("statements", statements_of))
+                )
+                if not entry or statement is None:
                     raise EntryMalformed("store.keys", f"the key record {seq} is gone from the database")
-                records.append((seq, row[0], row[1]))
-                seq = keys_below(seq, row[0])
+                records.append((seq, entry, statement))
+                seq = keys_below(seq, entry)
         records.reverse()
         return records
 
@@ -145,9 +159,9 @@ class SqliteReader(RowReader):
         with _translated("read"), self._engine.connect() as connection:
             yield connection.execution_options(begin="DEFERRED")
 
-    def _read_span(self, select: str, start: int, end: int) -> list[bytes | None]:
+    def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
         with self._reading() as connection:
-            return _read_span(connection, select, start, end)
+            return _read_rows(connection, table, start, end)
 
 
 class SqliteStore(SqliteReader):
@@ -167,10 +181,11 @@ class SqliteStore(SqliteReader):
     def append(
         self,
         expected: Head | None,
-        records: Sequence[Record],
+        rows: Rows,
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
+        require_keys(rows.unique_keys)
         if (file_id := _file_id(self._file)) != self._file_id:
             # Another file has this name now: what the open connection writes nobody would find again.
             self._engine.dispose()
@@ -180,19 +195,25 @@ class SqliteStore(SqliteReader):
         # append itself. The engine still owns the connection, and begins and ends it the same way.
         with _refused("begin"), _translated("begin"):
             raw = self._engine.raw_connection()
+        is_sound = False
         try:
             cursor = raw.cursor()
             try:
                 with _refused("append"):
                     cursor.execute("BEGIN IMMEDIATE")
-                    self._write(cursor, expected, records, new_head, tiles)
+                    self._write(cursor, expected, rows, new_head, tiles)
+            except KeyTaken:
+                raw.rollback()
+                is_sound = True
+                raise
             except BaseException:
                 raw.rollback()
                 raise
             # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
             raw.commit()
         except BaseException:
-            raw.invalidate()
+            if not is_sound:
+                raw.invalidate()
             raise
         finally:
             raw.close()
@@ -251,16 +272,17 @@ class SqliteStore(SqliteReader):
     def _write(
         cursor: Any,
         expected: Head | None,
-        records: Sequence[Record],
+        rows: Rows,
         new_head: Head,
         tiles: Sequence[TileWrite],
     ) -> None:
         _swap_head(cursor, expected, new_head)
+        first = rows.first_seq
         run = cursor.executemany
-        run("INSERT INTO entries VALUES (?, ?)", [(r.seq, r.entry) for r in records])
-        run("INSERT INTO statements VALUES (?, ?)", [(r.seq, r.statement) for r in records])
-        run("INSERT INTO unique_keys VALUES (?, ?)", [(unique_key(r), r.seq) for r in records])
-        name_runs_sqlite.append(cursor, level0_rows(records[0].seq, [pack_names(r.names) for r in records]))
+        run("INSERT INTO entries VALUES (?, ?, ?)", numbered(first, rows.entries))
+        run("INSERT INTO statements VALUES (?, ?, ?)", numbered(first, rows.statements))
+        _insert_keys(cursor, first, rows.unique_keys)
+        name_runs_sqlite.append(cursor, level0_rows(first, rows.names))
         for tile in tiles:
             full = len(tile.hashes) == TILE_WIDTH * HASH_SIZE
             cursor.execute(
@@ -339,6 +361,19 @@ def _find_unique(cursor: Any, keys: Sequence[bytes]) -> dict[bytes, int]:
     return found
 
 
+def _insert_keys(cursor: Any, first: int, keys: Sequence[bytes]) -> None:
+    """Raises KeyTaken if one of them is there."""
+    try:
+        sizes = set(map(len, keys))
+        if len(sizes) == 1:
+            cursor.execute(_INSERT_KEYS, (b"".join(keys), *sizes, first, len(keys) - 1))
+        else:
+            pairs = [(key, seq) for seq, key in enumerate(keys, first)]
+            cursor.executemany("INSERT INTO unique_keys VALUES (?, ?)", pairs)
+    except dbapi.IntegrityError as e:
+        raise KeyTaken("store.append", f"one of the unique keys is there already ({e})") from e
+
+
 def _swap_head(cursor: Any, expected: Head | None, new: Head) -> None:
     """Replace the head, if it is the expected one. Everything else of an append follows this."""
     state = (
@@ -372,19 +407,11 @@ def _swap_head(cursor: Any, expected: Head | None, new: Head) -> None:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _read_span(connection: Connection, select: str, start: int, end: int) -> list[bytes | None]:
-    """Give one value a position, None where a row is gone; up to the head and no further."""
-    if start < 0 or end - start > READ_SPAN_MAX:
-        raise NotInLog("store.span", f"positions {start} to {end}: from 0, at most {READ_SPAN_MAX} at once")
-    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar()
-    end = min(end, size or 0)
-    if start >= end:
-        return []
-    rows = connection.exec_driver_sql(f"{select} WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end)).all()
-    if len(rows) == end - start:
-        return [value for _, value in rows]
-    held = {row[0]: row[1] for row in rows}
-    return [held.get(seq) for seq in range(start, end)]
+def _read_rows(connection: Connection, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
+    """The log's size, and the table's rows around start <= seq < end; none of them is cut."""
+    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
+    found = connection.exec_driver_sql(_ROWS[table], (start - ROW_REACH, min(end, size) - 1)).all()
+    return size, [(row[0], row[1], row[2]) for row in found]
 
 
 # --- connections ---------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from ledger.store.packing import pack, unpack
+
 
 def copy_database(source: Path, target: Path) -> None:
     """A copy of a database that nobody writes at the moment, with its write-ahead log."""
@@ -25,12 +27,18 @@ def alter_one_byte(database: Path, seq: int) -> tuple[int, str, str]:
     try:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f'DROP TRIGGER "{name}"')
-        (body,) = connection.execute("SELECT body FROM statements WHERE seq = ?", (seq,)).fetchone()
-        offset = body.index(b".") + 40
-        before = body[offset : offset + 1]
+        first, body = connection.execute(
+            "SELECT first_seq, body FROM statements WHERE first_seq <= ? ORDER BY first_seq DESC LIMIT 1",
+            (seq,),
+        ).fetchone()
+        statements = [statement or b"" for statement in unpack(body)]
+        statement = statements[seq - first]
+        offset = statement.index(b".") + 40
+        before = statement[offset : offset + 1]
         after = b"B" if before == b"A" else b"A"
-        altered = body[:offset] + after + body[offset + 1 :]
-        connection.execute("UPDATE statements SET body = ? WHERE seq = ?", (altered, seq))
+        statements[seq - first] = statement[:offset] + after + statement[offset + 1 :]
+        # Packed again as the ledger itself would have, so that nothing but this character is different.
+        connection.execute("UPDATE statements SET body = ? WHERE first_seq = ?", (pack(statements), first))
         connection.commit()
     finally:
         connection.close()

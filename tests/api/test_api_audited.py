@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx2
 import pytest
+import tt_rows
 import tt_site
 from tt_site import Site
 
@@ -51,7 +52,7 @@ def test_a_good_ledger_passes_by_its_address(site):
 )
 def test_an_altered_statement_is_named_by_its_address(site, alter):
     seq = site.seqs[3]
-    site.tamper("statements", "body", seq, alter(site.reader.read_statement(seq)))
+    site.tamper("statements", seq, alter(site.reader.read_statement(seq)))
     report = audited(site)
     assert report.verdict is not Verdict.VALID
     assert seq in {check.seq for check in report.checks if check.outcome != "ok"}
@@ -62,7 +63,7 @@ def test_an_altered_statement_is_named_by_its_address(site, alter):
 )
 def test_an_altered_entry_is_named_by_its_address(site, alter):
     seq = site.seqs[3]
-    site.tamper("entries", "entry", seq, alter(site.reader.read_entry(seq)))
+    site.tamper("entries", seq, alter(site.reader.read_entry(seq)))
     report = audited(site)
     assert report.verdict is Verdict.INVALID
     assert seq in named(report)
@@ -70,10 +71,13 @@ def test_an_altered_entry_is_named_by_its_address(site, alter):
 
 @pytest.mark.parametrize("table", ["statements", "entries"])
 @pytest.mark.parametrize("value", [b"", b"garbage", b"a.b.c", b"\x00" * 2000])
-def test_nothing_stored_makes_the_server_blame_its_caller(site, table, value):
-    column = "body" if table == "statements" else "entry"
+@pytest.mark.parametrize("is_whole_row", [False, True], ids=["one", "row"])
+def test_nothing_stored_makes_the_server_blame_its_caller(site, table, value, is_whole_row):
     for seq in (site.seqs[0], 1, 0):
-        site.tamper(table, column, seq, value)
+        if is_whole_row:
+            tt_rows.damage_row(site.path, table, seq, value)
+        else:
+            site.tamper(table, seq, value)
         size = site.log.head.tree_size
         for path in (
             f"/statements?start=0&end={size}",
@@ -108,7 +112,7 @@ def test_a_recall_made_unreadable_leaves_no_clean_history_behind(site, with_name
     site.anchor()
     recall["epcList"] = [tt_site.pack_urn(SERIAL if with_name else "another")]
     recall["disposition"] = "sellable_accessible"
-    site.tamper("statements", "body", seq, site.sign("pharmacy", recall))
+    site.tamper("statements", seq, site.sign("pharmacy", recall))
     page = site.client.get(f"/01/{tt_site.GTIN}/21/{SERIAL}")
     assert "Do not rely on this record" in page.text
     assert 'class="verdict bad"' in page.text
@@ -129,7 +133,7 @@ def test_a_statement_that_is_gone_is_410_and_makes_no_green_page(site):
 
 def test_a_hole_is_served_as_one_and_never_cached(site):
     seq = site.seqs[2]
-    site.tamper("entries", "entry", seq, b"")
+    site.tamper("entries", seq, b"")
     size = site.log.head.tree_size
     response = site.client.get(f"/tile/entries/000.p/{size}")
     assert response.status_code == 200

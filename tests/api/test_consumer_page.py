@@ -169,10 +169,10 @@ def test_a_record_that_was_altered_does_not_verify(site, column):
     if column == "statement":
         event = tt_site.journey("1")[0][1]
         event["ilmd"]["cbvmda:itemExpirationDate"] = "2031-05-31"
-        site.tamper("statements", "body", seq, site.sign("acme", event))
+        site.tamper("statements", seq, site.sign("acme", event))
     else:
         entry = site.reader.read_entry(seq)
-        site.tamper("entries", "entry", seq, entry.replace(b'"kind":"event"', b'"kind":"evens"'))
+        site.tamper("entries", seq, entry.replace(b'"kind":"event"', b'"kind":"evens"'))
     response = page(site.client, "1")
     assert response.status_code == 200
     assert headline(response) == "Do not rely on this record"

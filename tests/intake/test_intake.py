@@ -415,14 +415,14 @@ def test_a_mistake_of_ours_stops_its_submission_and_nobody_elses(
         return wire.submission_of([prepared], rollback=True)
 
     poison = submission(2)
-    append = ledger.log.append
+    append = ledger.log.append_columns
 
-    def brittle(items, **options):
-        if any(item.statement == poison.statements()[0] for item in items):
+    def brittle(columns, **options):
+        if poison.digest_list()[0] in columns.digests:
             raise ZeroDivisionError
-        return append(items, **options)
+        return append(columns, **options)
 
-    monkeypatch.setattr(ledger.log, "append", brittle)
+    monkeypatch.setattr(ledger.log, "append_columns", brittle)
     outcomes = ledger.sequencer.process([submission(1), poison, submission(3)])
     assert [outcome.error.code if outcome.error else None for outcome in outcomes] == [
         None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tt_rows
 from tt_intake import Ledger, event_statement
 from tt_keys import ed25519_key
 
@@ -31,27 +30,21 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.close()
 
 
-def damage(ledger: Ledger, sql: str, *parameters: object) -> None:
-    with closing(sqlite3.connect(ledger.path)) as connection, connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        connection.execute(sql, parameters)
-
-
 def submission(ledger: Ledger, *statements: bytes) -> wire.Submission:
     registry = ledger.intake.registry()
     prepared = [prepare(raw, registry, event_typs(), ledger.clock()) for raw in statements]
     return wire.submission_of(prepared, rollback=True)
 
 
-@pytest.mark.parametrize(
-    "sql", ["UPDATE entries SET entry = x'7b7d' WHERE seq = ?", "DELETE FROM entries WHERE seq = ?"]
-)
-def test_a_duplicate_of_an_altered_entry_waits_and_its_neighbours_do_not(ledger: Ledger, sql: str) -> None:
+@pytest.mark.parametrize("entry", [b"{}", b""], ids=["altered", "gone"])
+def test_a_duplicate_of_an_altered_entry_waits_and_its_neighbours_do_not(
+    ledger: Ledger, entry: bytes
+) -> None:
     statement = event_statement(1)
     seq = ledger.submit(statement).results[0].seq
     ledger.submit(event_statement(2))
-    damage(ledger, sql, seq)
+    assert seq is not None
+    tt_rows.alter_entry(ledger.path, seq, entry)
     before = ledger.log.head.tree_size
     asked = [
         submission(ledger, event_statement(3)),
@@ -69,7 +62,8 @@ def test_a_request_with_such_a_duplicate_appends_nothing(ledger: Ledger) -> None
     statement = event_statement(1)
     seq = ledger.submit(statement).results[0].seq
     ledger.submit(event_statement(2))
-    damage(ledger, "UPDATE entries SET entry = x'7b7d' WHERE seq = ?", seq)
+    assert seq is not None
+    tt_rows.alter_entry(ledger.path, seq, b"{}")
     before = ledger.log.head.tree_size
     with pytest.raises(NotYet):
         ledger.submit(event_statement(3), statement, behaviour="proceed")
@@ -79,12 +73,15 @@ def test_a_request_with_such_a_duplicate_appends_nothing(ledger: Ledger) -> None
     assert head.tree_size == before
 
 
-@pytest.mark.parametrize(
-    "part", ["UPDATE statements SET body = x'00' WHERE seq = 2", "DELETE FROM entries WHERE seq = 2"]
-)
+@pytest.mark.parametrize("part", ["statement", "entry", "row of statements", "row of entries"])
 def test_a_damaged_key_record_refuses_no_statement(ledger: Ledger, part: str) -> None:
     judged_before = submission(ledger, event_statement(1))
-    damage(ledger, part)
+    if part == "statement":
+        tt_rows.alter_statement(ledger.path, 2, b"\x00")
+    elif part == "entry":
+        tt_rows.alter_entry(ledger.path, 2, b"")
+    else:
+        tt_rows.damage_row(ledger.path, part.removeprefix("row of "), 2, b"\x00")
     fresh = Intake(ledger.reader, ledger.gate, ledger.clock)
     with pytest.raises(RecordDamaged):
         fresh.submit([event_statement(1)], allowed_typs=event_typs())

@@ -61,11 +61,17 @@ def shown(value: object) -> str:
 
 def test_every_query_of_the_page_answers_as_the_page_says(folder):
     queries = [(sql, output) for sql, output in commands() if sql.startswith("SELECT")]
-    assert len(queries) == 5
+    assert len(queries) == 6
     with folder.opened[0].engine.connect() as connection:
         for sql, output in queries:
             rows = connection.exec_driver_sql(sql).all()
             assert "\n".join("|".join(map(shown, row)) for row in rows).strip() == output
+
+
+def test_the_entries_of_the_page_are_what_the_rows_hold(folder):
+    (lines,) = blocks("jsonl")
+    assert folder.opened[0].read_entries(0, 4) == lines.encode().splitlines()
+    assert folder.opened[0].read_statement(0) == GENESIS
 
 
 def test_every_change_of_the_page_is_refused_as_the_page_says(folder):

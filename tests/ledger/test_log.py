@@ -8,6 +8,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 import pytest
+import tt_rows
 import tt_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -356,14 +357,19 @@ def test_nothing_is_published_before_there_is_anything(folder):
 # --- a head that cannot be relied on -------------------------------------------------------------
 
 
-def tampered(folder, *statements: str) -> Log:
+def tampered(folder, *statements: str | tuple[int, int | None]) -> Log:
     store = folder.store()
+    before = store.read_entries(0, 1000)
     with store.engine.begin() as connection:
         triggers = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all()
         for (name,) in triggers:
             connection.exec_driver_sql(f"DROP TRIGGER {name}")
         for statement in statements:
-            connection.exec_driver_sql(statement)
+            if isinstance(statement, str):
+                connection.exec_driver_sql(statement)
+            else:
+                seq, other = statement
+                tt_rows.alter(connection, "entries", seq, b"" if other is None else before[other])
     return folder.log(store)
 
 
@@ -377,10 +383,12 @@ def tampered(folder, *statements: str) -> Log:
         "UPDATE head SET last_leaf_hash = root_hash",
         "UPDATE head SET keys_seq = 4",
         "UPDATE head SET recorded_at = '2020-01-01T00:00:00.000000Z'",
-        "UPDATE entries SET entry = (SELECT entry FROM entries WHERE seq = 2) WHERE seq = 300",
-        "UPDATE entries SET entry = (SELECT entry FROM entries WHERE seq = 2) WHERE seq = 270",
-        "DELETE FROM entries WHERE seq = 300",
-        "DELETE FROM entries WHERE seq = 270",
+        "DELETE FROM entries WHERE first_seq = (SELECT max(first_seq) FROM entries)",
+        "UPDATE entries SET body = x'00' WHERE first_seq = (SELECT max(first_seq) FROM entries)",
+        (300, 2),
+        (270, 2),
+        (300, None),
+        (270, None),
         "DELETE FROM tile_edges",
         "UPDATE tile_edges SET hashes = zeroblob(32)",
         "UPDATE tile_edges SET hashes = x'00'",

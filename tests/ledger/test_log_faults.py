@@ -33,7 +33,7 @@ APPEND_STEPS = [
     "INSERT INTO entries",
     "INSERT INTO statements",
     "INSERT INTO unique_keys",
-    "INSERT INTO names",
+    "INSERT INTO name_level0",
     "INSERT INTO tiles",
     "INSERT INTO tile_edges",
     "COMMIT",

@@ -8,8 +8,11 @@ import threading
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import IntegrityError
+from tt_store import GENESIS, ORIGIN, SIGNER, LedgerFolder, add, assert_sound
 
 from anchoring import schema as anchoring_schema
+from ledger.audit import audit
 from ledger.errors import StoreFailed
 from ledger.store import schema
 from ledger.store.opening import open_writer
@@ -142,3 +145,85 @@ def test_the_ledger_is_not_migrated_away(store):
         with pytest.raises(RuntimeError, match="not taken back"):
             command.downgrade(config, "base")
     assert any(name.startswith("entries") for _, name in shape(store.engine))
+
+
+# --- ledgers of the first versions ----------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """300 entries, written by many appends and few."""
+    folder = LedgerFolder(tmp_path)
+    log = folder.log()
+    log.create(GENESIS)
+    add(log, *range(1, 150), names=[(0, 7)])
+    add(log, "key", kind="key")
+    for label in range(151, 200):
+        folder.clock.advance(1)
+        add(log, label)
+    add(log, *range(200, 300))
+    yield folder
+    folder.close()
+
+
+def write_singly(store, entries, statements, source) -> None:
+    """The ledger as the first version kept it: a row for each; None has no row."""
+    marks = {"sqlite": "?", "postgresql": "%s"}
+    with source.engine.connect() as connection:
+        tables = {
+            table: connection.exec_driver_sql(f"SELECT * FROM {table}").all()
+            for table in ("head", "unique_keys", "tiles", "tile_edges")
+        }
+    tables["entries"] = [pair for pair in enumerate(entries) if pair[1] is not None]
+    tables["statements"] = [pair for pair in enumerate(statements) if pair[1] is not None]
+    with store.engine.begin() as connection:
+        name = connection.dialect.name
+        if name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER USER")
+        else:
+            (end,) = connection.exec_driver_sql(
+                "SELECT sql FROM sqlite_master WHERE name = 'entries_at_the_end'"
+            ).one()
+            connection.exec_driver_sql("DROP TRIGGER entries_at_the_end")
+        for table, rows in tables.items():
+            values = ", ".join([marks[name]] * len(rows[0]))
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({values})", [tuple(row) for row in rows])
+        if name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE entries ENABLE TRIGGER USER")
+        else:
+            connection.exec_driver_sql(end)
+
+
+def test_a_ledger_of_single_rows_is_the_same_ledger_afterwards_and_goes_on(make_store, ledger):
+    source, store = ledger.opened[0], make_store()
+    entries, statements = source.read_entries(0, 300), source.read_statements(0, 300)
+    migrations.upgrade(store.engine, "0002")
+    write_singly(store, entries, statements, source)
+    migrations.upgrade(store.engine)
+    assert store.read_entries(0, 300) == entries
+    assert store.read_statements(0, 300) == statements
+    assert [store.read_statement(seq) for seq in range(300)] == statements
+    assert_sound(store, size=300)
+    log = ledger.log(store)
+    assert add(log, 7, "new", 199) == [7, 300, 199]
+    assert_sound(store, size=301)
+    assert audit(store, [SIGNER.verifier], ORIGIN).findings == ()
+    with pytest.raises(IntegrityError), store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM entries")
+
+
+def test_what_was_gone_or_altered_stays_so_at_its_place(make_store, ledger):
+    source, store = ledger.opened[0], make_store()
+    entries: list[bytes | None] = [*source.read_entries(0, 300)]
+    statements = source.read_statements(0, 300)
+    for seq in (0, 70, 71, 130, 299):
+        entries[seq] = statements[seq] = None
+    entries[64] = b""
+    for seq in (100, 160, 161):
+        entries[seq], statements[seq] = b"altered %d" % seq, b"" if seq == 160 else b"a.b.c"
+    migrations.upgrade(store.engine, "0002")
+    write_singly(store, entries, statements, source)
+    migrations.upgrade(store.engine)
+    assert store.read_entries(0, 300) == [entry or b"" for entry in entries]
+    assert store.read_statements(0, 300) == statements
+    assert [store.read_statement(seq) for seq in range(300)] == statements

@@ -169,9 +169,3 @@ def test_threads_pack_and_unpack_side_by_side():
     for thread in threads:
         thread.join()
     assert faults == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)), max_size=20))
-def test_names_are_packed_each_once_in_their_order(names):
-    held = packing.unpack_names(packing.pack_names(names))
-    assert [(ordinal, key) for key, ordinal in held] == list(dict.fromkeys(names))

@@ -36,22 +36,31 @@ def filled(folder):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE entries SET entry = '' WHERE seq = 5",
-        "UPDATE entries SET seq = 1000 WHERE seq = 299",
-        "DELETE FROM entries WHERE seq = 299",
+        "UPDATE entries SET body = '' WHERE first_seq = 1",
+        "UPDATE entries SET first_seq = 1000 WHERE first_seq = 257",
+        "UPDATE entries SET count = 1",
+        "DELETE FROM entries WHERE first_seq = 257",
         "DELETE FROM entries",
         "TRUNCATE entries",
-        "INSERT INTO entries VALUES (5, '') ON CONFLICT (seq) DO UPDATE SET entry = ''",
-        "INSERT INTO entries VALUES (299, '')",
-        "INSERT INTO entries VALUES (301, '')",
-        "INSERT INTO entries VALUES (300, ''), (302, '')",
-        "INSERT INTO entries VALUES (-1, '')",
-        "COPY entries FROM PROGRAM 'echo 400,'",
-        "UPDATE statements SET body = '' WHERE seq = 5",
+        "INSERT INTO entries VALUES (1, 64, '') ON CONFLICT (first_seq) DO UPDATE SET body = ''",
+        "INSERT INTO entries VALUES (5, 1, '')",
+        "INSERT INTO entries VALUES (299, 1, '')",
+        "INSERT INTO entries VALUES (301, 1, '')",
+        "INSERT INTO entries VALUES (300, 1, ''), (302, 1, '')",
+        "INSERT INTO entries VALUES (300, 2, ''), (301, 1, '')",
+        "INSERT INTO entries VALUES (-1, 1, '')",
+        "INSERT INTO entries VALUES (300, 0, '')",
+        "INSERT INTO entries VALUES (300, 65, '')",
+        "COPY entries FROM PROGRAM 'echo 400,1,'",
+        "UPDATE statements SET body = '' WHERE first_seq = 1",
         "UPDATE statements SET body = body",
-        "DELETE FROM statements WHERE seq = 5",
+        "DELETE FROM statements WHERE first_seq = 1",
         "TRUNCATE statements",
-        "INSERT INTO statements VALUES (5, '') ON CONFLICT (seq) DO UPDATE SET body = ''",
+        "INSERT INTO statements VALUES (1, 64, '') ON CONFLICT (first_seq) DO UPDATE SET body = ''",
+        "INSERT INTO statements VALUES (5, 1, '')",
+        "INSERT INTO statements VALUES (299, 2, '')",
+        "INSERT INTO statements VALUES (300, 2, ''), (301, 1, '')",
+        "INSERT INTO statements VALUES (300, 65, '')",
         "UPDATE unique_keys SET seq = 7",
         "DELETE FROM unique_keys",
         "TRUNCATE unique_keys",
@@ -69,7 +78,7 @@ def filled(folder):
 def test_the_database_refuses_to_change_what_was_promised(filled, statement):
     store = filled.opened[0]
     before = store.read_head()
-    statement = statement.replace("'echo 400,'", "'echo 400,' (FORMAT CSV)")
+    statement = statement.replace("'echo 400,1,'", "'echo 400,1,' (FORMAT CSV)")
     with pytest.raises(IntegrityError), store.engine.begin() as connection:
         connection.exec_driver_sql(statement)
     assert store.read_head() == before

@@ -6,7 +6,6 @@ Nothing stands in for anything: what a test breaks, it breaks in the database or
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tt_keys
+import tt_rows
 from cryptography import x509
 from flask.testing import FlaskClient
 
@@ -213,27 +213,14 @@ class Site:
         assert outcome.name == "FINISHED", (outcome, self.rounds.status())
         self.publish()
 
-    def tamper(self, table: str, column: str, seq: int, value: bytes) -> None:
-        """What somebody with the database in hands can do: the triggers are theirs to drop."""
-        self._alter(table, f"UPDATE {table} SET {column} = ? WHERE seq = ?", (value, seq))
+    def tamper(self, table: str, seq: int, value: bytes) -> None:
+        """What somebody with the database in hands can do."""
+        alter = tt_rows.alter_entry if table == "entries" else tt_rows.alter_statement
+        alter(self.path, seq, value)
 
     def lose_statement(self, seq: int) -> None:
-        """The row is gone."""
-        self._alter("statements", "DELETE FROM statements WHERE seq = ?", (seq,))
-
-    def _alter(self, table: str, change: str, values: tuple[Any, ...]) -> None:
-        with sqlite3.connect(self.path) as connection:
-            names = [
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,)
-                )
-            ]
-            for name in names:
-                connection.execute(f"DROP TRIGGER {name}")
-            changed = connection.execute(change, values).rowcount
-        connection.close()
-        assert changed == 1
+        """The statement is gone."""
+        tt_rows.alter_statement(self.path, seq, None)
 
 
 # Events, each valid by itself ------------------------------------------------------------------

@@ -18,7 +18,11 @@ from ledger import merkle, tiles
 from ledger.highwater import HighWater
 from ledger.log import Log, Pending
 from ledger.store import schema
+from ledger.store.entry_rows import pack_entries
+from ledger.store.name_runs import pack_names
 from ledger.store.opening import Database, Reader, Writer, open_reader, open_writer
+from ledger.store.packing import pack_parts
+from ledger.store.protocol import Rows
 
 ORIGIN = "ledger.example/epcis"
 SIGNER = NoteSigner.from_private_key(ORIGIN, private_key_from_seed(b"L" * 32))
@@ -81,7 +85,14 @@ class LedgerFolder:
 def pending(*labels: object, kind: str = "event", names: Sequence[tuple[int, int]] = ()) -> list[Pending]:
     """Statements that say their labels, each with a unique key of its own."""
     statements = [f"statement {label}".encode() for label in labels]
-    return [Pending(kind, raw, sha256(raw).digest(), names) for raw in statements]
+    return [Pending(kind, raw, sha256(raw).digest(), pack_names(names)) for raw in statements]
+
+
+def rows_of(first_seq: int, *labels: str, keys: Sequence[bytes] = ()) -> Rows:
+    """What a store writes, of statements and entries that say their labels."""
+    raws = [label.encode() for label in labels]
+    entries = pack_entries(first_seq, [b"entry " + raw for raw in raws])
+    return Rows(first_seq, entries, pack_parts(raws), list(keys) or raws, [b""] * len(raws))
 
 
 def add(log: Log, *labels: object, **options) -> list[int]:

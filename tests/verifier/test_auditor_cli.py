@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import tt_rows
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding
 from tt_epcis import object_event
@@ -261,14 +261,7 @@ def test_one_altered_byte_in_the_database_names_exactly_that_entry(made: Bench, 
     store_in_sqlite(made.world, bench.folder / "altered.db")
     statement = bytearray(made.world.statements[9] or b"")
     statement[400] ^= 1
-    with sqlite3.connect(bench.folder / "altered.db") as connection:
-        for (trigger,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        ).fetchall():
-            connection.execute(f'DROP TRIGGER "{trigger}"')
-        done = connection.execute("UPDATE statements SET body = ? WHERE seq = 9", (bytes(statement),))
-        assert done.rowcount == 1
-    connection.close()
+    tt_rows.alter_statement(bench.folder / "altered.db", 9, bytes(statement))
     result = run("audit", "--trust", made.trust, "--database", str(bench.folder / "altered.db"))
     assert result.exit_code == 1
     assert "Faulty: entry 9." in result.output
