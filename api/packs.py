@@ -18,6 +18,7 @@ from keys.errors import Malformed
 from keys.registry import Registry
 from ledger import entry as entry_format
 from ledger.store.protocol import LedgerStore
+from traceability.errors import NotGs1
 from traceability.gs1 import canonical
 from traceability.history import History, history
 from verifier import evidence
@@ -41,8 +42,22 @@ class Packs:
         self._reading = reading
 
     def canonical(self, identifier: str) -> str:
-        """The one name of what this identifier means. Raises Malformed "gs1.…"."""
-        return canonical(identifier)
+        """The one name of what this identifier means: an EPC URN, a Digital Link, or what a label says.
+
+        Raises Malformed "gs1.…".
+        """
+        try:
+            return canonical(identifier)
+        except NotGs1:
+            if identifier[:4].lower() in ("urn:", "http"):
+                raise
+        # Loads the table of all application identifiers, which few callers need.
+        from traceability.gs1.reading import read
+
+        name = read(identifier).name
+        if name is None:
+            raise NotGs1("gs1.no-key", f"{identifier[:64]!r} holds no GS1 key, so it names nothing")
+        return name
 
     def history(self, epc: str) -> History:
         """What the ledger's index holds about this product, through its aggregation.

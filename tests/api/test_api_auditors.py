@@ -108,6 +108,8 @@ def test_consistency_proofs_verify_between_all_sizes(site):
         PACK,
         "https://shop.example/01/09520123456788/10/L1/21/1000000042",
         "https://id.gs1.org/01/09520123456788/10/L1/21/1000000042?17=280531",
+        "(01)09520123456788(17)280531(10)L1(21)1000000042",
+        "]d201095201234567881728053110L1\x1d211000000042",
     ],
 )
 def test_history_is_found_under_every_spelling(site, spelling):
@@ -132,6 +134,9 @@ def test_history_is_found_under_every_spelling(site, spelling):
         ("https://id.gs1.org/01/09520123456789/21/999", 400, "gs1.check-digit"),
         ("urn:epc:id:sgtin:1.2.3", 400, None),
         ("hello", 400, "gs1.unknown"),
+        ("(01)09520123456789(21)1000000042", 400, "gs1.check-digit"),
+        ("(01)09520123456788(17)280599(21)1000000042", 400, "gs1.date"),
+        ("(99)1000000042", 400, "gs1.no-key"),
     ],
 )
 def test_products_that_are_not_there_or_cannot_be(site, epc, status, code):

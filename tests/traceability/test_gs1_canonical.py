@@ -131,6 +131,9 @@ MALFORMED = [
     ("urn:epc:idpat:sgtin:*.*.*", "gs1.pattern"),
     ("urn:epc:idpat:sgtin:9521141.012345.1", "gs1.pattern"),
     ("urn:epc:idpat:sgtin:9521141.012345", "gs1.pattern"),
+    ("urn:epc:idpat:sscc:9521141.*", "gs1.pattern"),
+    ("urn:epc:idpat:giai:9521141.*", "gs1.pattern"),
+    ("urn:epc:idpat:sgtn:9521141.012345.*", "gs1.scheme"),
 ]
 
 # Meant as links, and not even readable as such: to name them "raw:" in silence would hide them.

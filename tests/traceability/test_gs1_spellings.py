@@ -327,6 +327,8 @@ def test_epcs_without_a_gs1_key_have_a_form_all_the_same(urn):
         ("urn:epc:id:sgln:9521141.00012.A%2F7", Form.URN, {"414": "9521141000120", "254": "A/7"}),
         ("urn:epc:class:lgtin:9521141.012345.L", Form.URN, {"01": GTIN, "10": "L"}),
         ("urn:epc:idpat:sgtin:9521141.*.*", Form.PATTERN, {}),
+        ("urn:epc:idpat:sscc:9521141.*", Form.PATTERN, {}),
+        ("urn:epc:idpat:gid:95100000.*.*", Form.PATTERN, {}),
         (f"(01){GTIN}|(10)ABC", Form.BRACKETED, {"01": GTIN, "10": "ABC"}),
     ],
 )
@@ -360,8 +362,10 @@ def test_any_spelling_is_read(text, form, elements):
         ("urn:epc:id:sgtn:9521141.012345.1", "gs1.scheme", (8, 8)),
         ("urn:epc:id:sgtin:9521141.012345", "gs1.urn", (17, 14)),
         ("urn:epc:id:itip:9521141.012345.03.02.9", "gs1.piece", (31, 5)),
-        ("urn:epc:raw:64.x00", "gs1.unknown", None),
+        ("urn:epc:raw:64.x00", "gs1.unknown", (8, 10)),
         ("urn:epc:idpat:sgtin:9521141.*.1", "gs1.pattern", (28, 1)),
+        ("urn:epc:idpat:sgtin:9521141.01234.*", "gs1.value", (28, 5)),
+        ("urn:epc:idpat:sgtn:9521141.*", "gs1.scheme", (14, 4)),
         ("https://a.example/gtin/09521141123454", "gs1.unknown", (17, 20)),
     ],
 )

@@ -55,6 +55,10 @@ def _unknown(urn: str) -> IdentifierMalformed:
     form = _WITHOUT_KEY.get(scheme)
     if kind == "id" and form is not None and not form[0].fullmatch(rest):
         return IdentifierMalformed("gs1.value", f"{urn[:64]!r} is no EPC of its scheme: expected {form[1]}")
+    if kind == "idpat" and ("id", scheme) in _SCHEMES:
+        return IdentifierMalformed(
+            "gs1.pattern", f"{urn[:64]!r} is a pattern to match with; no class of things is known by it"
+        )
     if kind == "raw" or (kind in ("id", "idpat") and form is not None):
         return NotGs1("gs1.unknown", f"{urn[:64]!r} is an EPC whose scheme has no GS1 key")
     return IdentifierMalformed(

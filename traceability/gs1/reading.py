@@ -226,22 +226,25 @@ def _link(uri: str) -> Reading:
 def _urn(urn: str) -> Reading:
     try:
         name = canonical(urn)
-    except NotGs1:
-        if urn[8:].lower().startswith("raw:"):
-            raise
-        if urn[8:14] == "idpat:":
-            parse_pattern(urn)
-            return Reading(Form.PATTERN, (), None)
-        return Reading(Form.URN, (), urn)
     except IdentifierMalformed as e:
-        if e.code == "gs1.pattern":
-            parse_pattern(urn)
-            return Reading(Form.PATTERN, (), None)
+        if urn[8:14] == "idpat:":
+            return _pattern(urn)
+        if isinstance(e, NotGs1) and urn[8:11] == "id:":
+            return Reading(Form.URN, (), urn)
         e.place = e.place or _place_in_urn(urn, e.code)
         raise
     link = parse_digital_link(name)
     pairs = (link.key, *link.qualifiers)
     return Reading(Form.URN, tuple(Element(ai, value) for ai, value in pairs), name)
+
+
+def _pattern(urn: str) -> Reading:
+    try:
+        parse_pattern(urn)
+    except IdentifierMalformed as e:
+        e.place = e.place or _place_in_urn(urn, e.code)
+        raise
+    return Reading(Form.PATTERN, (), None)
 
 
 def _place_in_urn(urn: str, code: str) -> tuple[int, int]:
