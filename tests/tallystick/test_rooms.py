@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("keys", "ledger", "traceability", "anchoring", "intake", "verifier", "api", "client", "tallystick")
+ROOMS = (
+    "keys",
+    "ledger",
+    "traceability",
+    "projection",
+    "anchoring",
+    "intake",
+    "verifier",
+    "api",
+    "client",
+    "tallystick",
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,0 +1,113 @@
+"""Step 8 of 9: from rows of the ledger to the events in them, for the projector and for answers.
+
+Nothing is verified again here: what was admitted was verified, and an audit finds what was altered since.
+What cannot be read holds no events.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Protocol
+
+import orjson
+
+from keys.errors import Fault
+from traceability.readers import READERS, event_values, parse_payload
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RECORDED = re.compile(rb'"recorded_at":"([0-9T:.\-]{26})Z"')
+RUN_GAP_MAX = 16  # positions read for nothing rather than asked for apart
+RUN_LENGTH_MAX = 512
+
+
+class LedgerReader(Protocol):
+    """What the projection needs of a ledger; a LedgerStore is one."""
+
+    def read_entries(self, start: int, end: int) -> Sequence[bytes]: ...
+
+    def read_statements(self, start: int, end: int) -> Sequence[bytes | None]: ...
+
+
+def typ_and_payload(raw: bytes) -> tuple[str, Any] | None:
+    """A stored statement's typ and parsed payload; None for one that is no event's, or cannot be read."""
+    try:
+        header64, payload64, _ = raw.split(b".")
+        typ = orjson.loads(_decode(header64))["typ"]
+        if typ not in READERS:
+            return None
+        return typ, parse_payload(_decode(payload64))
+    except (ValueError, KeyError, TypeError, Fault):
+        return None
+
+
+def events_of(raw: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """(ordinal, event) of each event in a stored statement. About 6 µs for 1 KB."""
+    read = typ_and_payload(raw)
+    if read is None:
+        return []
+    return [(ordinal, event) for ordinal, event in event_values(*read) if isinstance(event, dict)]
+
+
+def typ_of(raw: bytes) -> str:
+    """A stored statement's typ; "" where it cannot be read."""
+    try:
+        return str(orjson.loads(_decode(raw.partition(b".")[0]))["typ"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def recorded_at(entry: bytes) -> int:
+    """An entry's recorded_at in microseconds since 1970; 0 where there is none."""
+    match = _RECORDED.search(entry)
+    return 0 if match is None else _microseconds(match[1])
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def moment_of(value: int) -> datetime:
+    """The moment, aware UTC, of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+def read_many(
+    ledger: LedgerReader, seqs: Iterable[int], *, entries: bool = False
+) -> Iterator[tuple[int, bytes | None, bytes]]:
+    """(seq, statement, entry) of these positions, ascending; neighbours are read together.
+
+    entries  False leaves them b""
+    """
+    for start, end, wanted in runs(sorted(set(seqs))):
+        statements = ledger.read_statements(start, end)
+        rows = ledger.read_entries(start, end) if entries else [b""] * len(statements)
+        for seq in wanted:
+            if seq - start < len(statements):
+                yield seq, statements[seq - start], rows[seq - start]
+
+
+def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int, list[int]]]:
+    """(start, end, positions) of stretches worth reading at once; seqs ascend."""
+    wanted: list[int] = []
+    for seq in seqs:
+        if wanted and (seq - wanted[-1] > RUN_GAP_MAX or seq - wanted[0] >= RUN_LENGTH_MAX):
+            yield wanted[0], wanted[-1] + 1, wanted
+            wanted = []
+        wanted.append(seq)
+    if wanted:
+        yield wanted[0], wanted[-1] + 1, wanted
+
+
+def _decode(part: bytes) -> bytes:
+    return urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+
+
+@lru_cache(maxsize=64)  # a commit's entries share their moment
+def _microseconds(text: bytes) -> int:
+    return microseconds(datetime.fromisoformat(text.decode("ascii")).replace(tzinfo=UTC))
