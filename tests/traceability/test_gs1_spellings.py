@@ -16,6 +16,7 @@ from traceability.gs1 import canonical, check_digit
 from traceability.gs1.canonical import judge
 from traceability.gs1.compressed import compress, decompress, parse_compressed_link
 from traceability.gs1.elements import Element, parse_bracketed
+from traceability.gs1.from_elements import name_of
 from traceability.gs1.patterns import parse_pattern
 from traceability.gs1.reading import Form, name_despite_faults, read
 from traceability.gs1.to_urn import to_epc_urn
@@ -373,6 +374,14 @@ def test_what_cannot_be_read_is_pointed_at(text, code, place):
     with pytest.raises(IdentifierMalformed) as caught:
         read(text)
     assert (caught.value.code, caught.value.place) == (code, place)
+
+
+@pytest.mark.parametrize("urn", PREFIX_7)
+def test_what_people_are_told_and_what_a_ledger_names_are_one(urn):
+    reading = read(urn)
+    assert reading.name == judge(urn)[0]
+    assert name_of(reading.elements) == reading.name
+    assert read(reading.name).elements  # the name itself is a good Digital Link
 
 
 def test_older_spellings_are_named_and_called_old():
