@@ -11,6 +11,7 @@ from traceability.epcis.validate import validate_event
 from traceability.epcis_xml import is_xml, read_document
 from traceability.event_hash import event_hash
 
+NOW = "2026-11-05T09:00:00Z"
 OBJECT_1_2 = """<ObjectEvent>
   <eventTime>2016-03-15T00:13:31.000-05:00</eventTime>
   <recordTime>2016-03-15T01:13:31.000-05:00</recordTime>
@@ -219,7 +220,7 @@ def test_query_documents_and_bare_results_are_read():
     for version in ("1", "2"):
         space = f"urn:epcglobal:epcis-query:xsd:{version}"
         for text in (
-            f'<q:EPCISQueryDocument xmlns:q="{space}" schemaVersion="{version}.0">'
+            f'<q:EPCISQueryDocument xmlns:q="{space}" schemaVersion="{version}.0" creationDate="{NOW}">'
             f"<EPCISBody><q:QueryResults>{results}</q:QueryResults></EPCISBody></q:EPCISQueryDocument>",
             f'<q:QueryResults xmlns:q="{space}">{results}</q:QueryResults>',
         ):
@@ -290,6 +291,21 @@ def test_what_json_could_not_show_is_a_fault_of_the_xml(old, new, code):
     assert fault.line > 1
     assert fault.xpath.startswith("/epcis:EPCISDocument/EPCISBody/EventList/ObjectEvent")
     assert read.events[0].faults != ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b' schemaVersion="2.0"', b"", "epcis.required"),
+        (b' creationDate="2026-11-05T09:00:00Z"', b"", "epcis.required"),
+        (b"T09:00:00Z", b"", "epcis.time"),
+        (b"T09:00:00Z", b"T09:00:00", "epcis.time"),
+    ],
+)
+def test_what_a_document_says_about_itself_is_checked(old, new, code):
+    (fault,) = read_document(document().replace(old, new)).faults
+    assert (fault.code, fault.line) == (code, 1)
+    assert fault.xpath.startswith("/epcis:EPCISDocument/@")
 
 
 def test_a_reader_without_validation_still_finds_what_is_wrong_with_the_xml():

@@ -10,7 +10,9 @@ import pytest
 
 from traceability.epcis.validate import read_event, validate_event
 from traceability.epcis.vocabulary import BIZ_STEP
+from traceability.epcis_xml import read_document
 from traceability.errors import IdentifierMalformed
+from traceability.event_hash import event_hash, pre_hash
 from traceability.gs1 import canonical
 from traceability.gs1.canonical import judge
 from traceability.gs1.patterns import parse_pattern
@@ -112,3 +114,36 @@ def test_the_page_about_names_shows_the_names_and_their_keys():
     shown = [(int(position), name, int(key)) for position, name, key in _rows("names.md", "names")]
     found = names_v1("epcis-event+jws", json.loads(example))
     assert [(position, name, index_key(name)) for position, name in found] == shown
+
+
+def test_the_xml_document_becomes_the_event_that_its_page_shows():
+    (text,) = _blocks("epcis-xml.md", "xml")
+    (event,) = _blocks("epcis-xml.md", "json")
+    read = read_document(text.encode())
+    assert read.faults == ()
+    assert read.events[0].value == json.loads(event)
+    assert read.derived_from == "xml"
+
+
+def test_the_pre_hash_and_hash_are_those_of_the_page():
+    event = json.loads(_blocks("epcis-event.md", "json")[0])
+    (lines,) = _blocks("event-hash.md", "pre-hash")
+    (value,) = _blocks("event-hash.md", "event-hash")
+    assert pre_hash(event) == lines.replace("\n", "")
+    assert event_hash(event) == value.strip()
+
+
+@pytest.mark.parametrize(
+    ("page", "folder", "prefix"),
+    [("epcis-xml.md", "epcis_xml", "xml"), ("event-hash.md", "event_hash", "hash")],
+)
+def test_every_code_is_on_its_page(page, folder, prefix):
+    room = PAGES.parents[1] / "traceability" / folder
+    text = (PAGES / page).read_text(encoding="utf-8")
+    used = {
+        code
+        for path in room.glob("*.py")
+        for code in re.findall(rf'"({prefix}\.[a-z-]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(used) > 5
+    assert {code for code in used if f"`{code}`" not in text} == set()

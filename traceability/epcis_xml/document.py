@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from keys.errors import Fault
+from traceability.epcis.formats import is_time
 from traceability.epcis.run import FAULTS_MAX
 from traceability.epcis.validate import validate_event
 from traceability.epcis_xml import master_data
@@ -124,6 +125,7 @@ def read_document(
         "/epcisBody/eventList" if kind == "EPCISDocument" else "/epcisBody/queryResults/resultsBody/eventList"
     )
     header, records, query, elements, ignored = _parts(top, kind, reading)
+    _check_top(top, kind, reading)
     found = _events(elements, stem, reading)
     context = names.context()
     faults: list[Fault] = list(reading.faults)
@@ -202,6 +204,25 @@ def _version(top: Any, generation: str) -> str:
             line=top.sourceline or 0,
         )
     return version
+
+
+def _check_top(top: Any, kind: str, reading: Reading) -> None:
+    """What a document says about itself; bare query results say nothing."""
+    if top.tag.endswith("QueryResults"):
+        return
+    for name in ("schemaVersion", "creationDate"):
+        if name not in top.attrib:
+            reading.add("epcis.required", top, "", f"{name} is missing in <{kind}>", f'Say {name}="…".', name)
+    date = top.get("creationDate")
+    if date is not None and not is_time(date):
+        reading.add(
+            "epcis.time",
+            top,
+            "/creationDate",
+            f"{date[:40]!r} is not a date and time with a zone",
+            "Write it as 2026-11-20T08:15:00.000+01:00.",
+            "creationDate",
+        )
 
 
 def _parts(
