@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Collection
 
 _TOKEN = re.compile(r'[ \t\r\n]*+(?:("(?:[^"\\]|\\.)*+")|([{}\[\],:])|([^ \t\r\n"{}\[\],:]++))', re.DOTALL)
@@ -16,11 +17,12 @@ def find_positions(text: str, pointers: Collection[str]) -> dict[str, tuple[int,
     One pass over the text, about 0.3 µs a character; meant for when there is something to complain of.
     """
     starts = _starts(text, {above for pointer in pointers for above in _around(pointer)})
+    lines = [0, *(match.end() for match in re.finditer("\n", text))]
     found = {}
     for pointer in pointers:
         offset = next((starts[above] for above in _around(pointer) if above in starts), 0)
-        line = text.count("\n", 0, offset) + 1
-        found[pointer] = (line, offset - (text.rfind("\n", 0, offset) + 1) + 1)
+        line = bisect_right(lines, offset)
+        found[pointer] = (line, offset - lines[line - 1] + 1)
     return found
 
 

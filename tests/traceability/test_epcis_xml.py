@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from lxml import etree
 from tt_epcis_xml import EVENT_2_0, document, vectors
 
 from traceability.epcis.validate import validate_event
 from traceability.epcis_xml import is_xml, read_document
+from traceability.epcis_xml.paths import Paths
 from traceability.event_hash import event_hash
 
 NOW = "2026-11-05T09:00:00Z"
@@ -313,6 +315,17 @@ def test_a_reader_without_validation_still_finds_what_is_wrong_with_the_xml():
         document(EVENT_2_0.replace("OBSERVE", "LOOK").replace("<epc>", "<epc/><e/><epc>")), validate=False
     )
     assert [f.code for f in read.faults] == ["xml.element"]
+
+
+def test_paths_are_those_of_lxml():
+    text = (
+        b'<a xmlns:p="urn:p"><b/><p:b/><b><c/>t<p:c/></b><b xmlns="urn:d"><c/><c/></b><d><e/></d><p:b/></a>'
+    )
+    root = etree.fromstring(text)
+    paths = Paths()
+    for element in root.iter():
+        assert paths.of(element) == root.getroottree().getpath(element)
+        assert root.xpath(paths.of(element), namespaces={"p": "urn:p"}) == [element]
 
 
 def test_the_future_is_a_fault_in_xml_as_in_json():

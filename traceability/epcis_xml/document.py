@@ -47,8 +47,7 @@ class XmlEvent:
 
     value: dict[str, Any]  # as JSON-LD has it, without @context: the document's applies
     pointer: str  # into the JSON document derived: "/epcisBody/eventList/3"
-    line: int
-    xpath: str
+    line: int  # of its element, counted from 1
     faults: tuple[Fault, ...]  # of this event alone; empty if it is valid
     derived_from: Literal["xml"] = "xml"
 
@@ -66,7 +65,9 @@ class XmlDocument:
     header: Mapping[str, str]  # sender, receiver, instanceIdentifier, where the document names them
     query: Mapping[str, str]  # queryName, subscriptionID of a query document
     ignored: frozenset[str]  # fields that the document asks to leave out of event hashes
-    faults: tuple[Fault, ...]  # those of its events too, in document order
+    faults: tuple[
+        Fault, ...
+    ]  # the document's own, then its events'; at most run.FAULTS_MAX and a count of the rest
     derived_from: Literal["xml"] = field(default="xml")
 
     @property
@@ -129,21 +130,20 @@ def read_document(
     found = _events(elements, stem, reading)
     context = names.context()
     faults: list[Fault] = list(reading.faults)
+    dropped = reading.dropped
     events = []
     for element, pointer, value, own in found:
-        verdict = [*own, *_judged(element, pointer, value, context, now)] if validate else own
-        if len(faults) < FAULTS_MAX:
-            faults.extend(verdict[: FAULTS_MAX - len(faults)])
-        events.append(
-            XmlEvent(
-                value,
-                pointer,
-                element.sourceline or 0,
-                # Finding a path walks over all elder siblings, so it is done only where it is needed.
-                element.getroottree().getpath(element) if verdict else "",
-                tuple(verdict),
-            )
-        )
+        verdict: list[Fault] = list(own)
+        if validate:
+            listed = len(faults) < FAULTS_MAX
+            verdict += _judged(element, pointer, value, context, now, reading if listed else None)
+        room = max(0, FAULTS_MAX - len(faults))
+        faults.extend(verdict[:room])
+        dropped += len(verdict[room:])
+        events.append(XmlEvent(value, pointer, element.sourceline or 0, tuple(verdict)))
+    if dropped:
+        more = f"{dropped} more faults are not listed"
+        faults.append(XmlFault("epcis.faults", more, fix="Correct the listed ones first."))
     return XmlDocument(
         kind,
         version,
@@ -322,10 +322,16 @@ def _events(
                     _not_an_event(child, reading)
                     continue
                 pointer = f"{stem}/{len(found)}"
-                before = len(reading.faults)
+                before, dropped = len(reading.faults), reading.dropped
                 value = read_event(child, pointer, reading)
-                found.append((child, pointer, value, list(reading.faults[before:])))
+                own: list[Fault] = list(reading.faults[before:])
                 del reading.faults[before:]
+                if reading.dropped > dropped and not own:
+                    # Nothing wrong with an event may make it look right, however many there were before.
+                    reading.dropped -= 1
+                    detail = "the event has faults that are not listed"
+                    own.append(XmlFault("epcis.faults", detail, pointer, line=child.sourceline or 0))
+                found.append((child, pointer, value, own))
             else:
                 _not_an_event(child, reading)
 
@@ -345,16 +351,25 @@ def _not_an_event(element: Any, reading: Reading) -> None:
 
 
 def _judged(
-    element: Any, pointer: str, value: dict[str, Any], context: list[Any], now: datetime | None
+    element: Any,
+    pointer: str,
+    value: dict[str, Any],
+    context: list[Any],
+    now: datetime | None,
+    first: Reading | None,
 ) -> list[Fault]:
-    """The validator's faults of one event, each with its line and path in the XML."""
+    """The validator's faults of one event, each with its line and path in the XML.
+
+    first  the reading that gave the value; None where there are too many faults to look for their places
+    """
     faults = validate_event(value, now=now, document_context=context)
     if not faults:
         return []
-    reading = Reading(Names(), trace=True)
-    read_event(element, "", reading)
-    places = reading.places or {}
-    tree = element.getroottree()
+    places: dict[str, tuple[Any, str]] = {}
+    if first is not None:
+        reading = Reading(first.names, paths=first.paths, trace=True)
+        read_event(element, "", reading)
+        places = reading.places or {}
     found: list[Fault] = []
     for fault in faults:
         at: str = fault.pointer
@@ -363,11 +378,9 @@ def _judged(
         node, attribute = places.get(at, (element, ""))
         detail, fix = fault.detail, getattr(fault, "fix", "")
         if fault.code == "epcis.spelling":  # every spelling of every word of the standard was read
-            detail = (
-                f"{(node.get(attribute) if attribute else node.text or '').strip()[:80]!r} is no word of CBV"
-            )
+            said = (node.get(attribute) if attribute else node.text) or ""
+            detail = f"{said.strip()[:80]!r} is no word of the standard"
             fix = "Correct the word, or use a URI of your own that does not claim to be GS1's."
-        xpath = tree.getpath(node) + (f"/@{attribute}" if attribute else "")
         found.append(
             XmlFault(
                 fault.code,
@@ -375,7 +388,7 @@ def _judged(
                 pointer + fault.pointer,
                 fix,
                 line=node.sourceline or 0,
-                xpath=xpath,
+                xpath=first.paths.of(node, attribute) if first is not None else "",
             )
         )
     return found

@@ -13,10 +13,12 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
+from traceability.epcis.run import FAULTS_MAX
 from traceability.epcis_xml import vocabulary as words
 from traceability.epcis_xml.faults import XmlFault
 from traceability.epcis_xml.names import SCHEMA_INSTANCE, Names, is_standard
 from traceability.epcis_xml.parse import TEXT_MAX
+from traceability.epcis_xml.paths import Paths
 
 EXTENSION_DEPTH_MAX = 24  # an event stands four levels below a document's top; JSON is read to 32
 EVENT_TYPES = frozenset(
@@ -37,16 +39,22 @@ _INSTANCE = f"{{{SCHEMA_INSTANCE}}}"
 class Reading:
     """What the conversion of one document shares: its namespaces, its faults, and where things stand."""
 
-    __slots__ = ("faults", "names", "places")
+    __slots__ = ("dropped", "faults", "names", "noted", "paths", "places")
 
-    def __init__(self, names: Names, *, trace: bool = False) -> None:
+    def __init__(self, names: Names, *, paths: Paths | None = None, trace: bool = False) -> None:
         self.names = names
+        self.paths = paths or Paths()
         self.faults: list[XmlFault] = []
+        self.noted = self.dropped = 0  # faults of the whole document; beyond FAULTS_MAX they are only counted
         # JSON pointer -> (element, attribute or ""); kept only where faults have to be found again.
         self.places: dict[str, tuple[Any, str]] | None = {} if trace else None
 
     def add(self, code: str, element: Any, pointer: str, detail: str, fix: str, attribute: str = "") -> None:
-        xpath = element.getroottree().getpath(element) + (f"/@{attribute}" if attribute else "")
+        if self.noted >= FAULTS_MAX:
+            self.dropped += 1
+            return
+        self.noted += 1
+        xpath = self.paths.of(element, attribute)
         self.faults.append(XmlFault(code, detail, pointer, fix, line=element.sourceline or 0, xpath=xpath))
 
     def at(self, pointer: str, element: Any, attribute: str = "") -> None:
