@@ -16,6 +16,8 @@ from bench.watch import Watch
 
 SAMPLES_PER_S = 200
 SHOWN = 25
+# Threads that wait, which py-spy takes for busy: they cost nothing.
+WAITING = ("tallystick/watchdog.py", "concurrent/futures/thread.py", "selectors.py", "resource_tracker.py")
 
 
 class Profile:
@@ -67,6 +69,8 @@ def _largest(raw: str) -> list[tuple[str, float, float]]:
     for line in raw.splitlines():
         stack, _, text = line.rpartition(" ")
         frames = [frame.rpartition(":")[0] or frame for frame in stack.split(";")]
+        if not frames[-1] or any(waiting in frames[-1] for waiting in WAITING):
+            continue
         total += int(text)
         own[frames[-1]] += int(text)
         for frame in set(frames):
@@ -76,6 +80,7 @@ def _largest(raw: str) -> list[tuple[str, float, float]]:
 
 def _is_python(pid: int) -> bool:
     try:
-        return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"python" in line.split(b"\0")[0] and b"resource_tracker" not in line
     except OSError:
         return False

@@ -513,3 +513,25 @@ def test_the_command_says_what_it_did(ledger, tmp_path):
     assert "[publish.foreign]" in refused.stderr
     assert run("publish", str(tmp_path / "copy"), "--ledger", str(tmp_path)).returncode == 2
     assert run("publish", "s3://user:secret@bucket", "--ledger", str(ledger)).returncode == 2
+
+
+def test_watching_it_follows_the_log_and_outlasts_a_place_that_is_away(ledger, tmp_path):
+    copy = tmp_path / "copy"
+    copy.write_text("a file where the folder should be")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tallystick", "publish", str(copy), "--ledger", str(ledger), "--watch", "0.2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert "[publish.file]; again in 0.2 s" in process.stderr.readline()
+        copy.unlink()
+        assert "0 to 1 entries" in process.stdout.readline()
+        (copy / "checkpoint").unlink()
+        assert "0 to 1 entries" in process.stdout.readline()
+        (copy / "checkpoint").write_text("another log's\n")
+        assert process.wait(20) == 3
+    finally:
+        process.kill()
+        process.communicate()
