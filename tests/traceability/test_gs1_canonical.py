@@ -215,14 +215,17 @@ def test_an_address_that_plainly_means_a_key_is():
     st.sampled_from(
         ["http://a.example", "https://id.gs1.org", "https://a.example:80", "https://a-b", "https://a."]
     ),
-    st.text("0123456789", min_size=13, max_size=13),
-    st.sampled_from("0123456789"),
-    st.sampled_from(["21", "10", "22"]),
+    st.sampled_from(["01", "00", "414", "417", "415", "8018"]),
+    st.text("0123456789", min_size=11, max_size=18),
+    st.sampled_from(["", "0", "5", "check"]),
+    st.sampled_from(["", "/21/", "/10/", "/22/", "/254/", "/254/0", "/254/00", "/235/", "/"]),
     st.text("09azAZ-%2F", max_size=22),
 )
-def test_the_short_way_to_a_name_leads_where_the_long_one_does(host, digits, last, qualifier, serial):
+def test_the_short_way_to_a_name_leads_where_the_long_one_does(host, key, digits, last, qualifier, value):
     # A stem makes a link take the long way; it must not make another thing of it.
-    short, long = (f"{host}{stem}/01/{digits}{last}/{qualifier}/{serial}" for stem in ("", "/x"))
+    last = check_digit(digits[:17]) if last == "check" else last
+    tail = qualifier + value if qualifier.endswith("/") and qualifier != "/" else qualifier
+    short, long = (f"{host}{stem}/{key}/{digits[:17]}{last}{tail}" for stem in ("", "/x"))
     assert judge(short)[0].removeprefix("raw:" + short) == judge(long)[0].removeprefix("raw:" + long)
     assert judge(short)[1] == judge(long)[1]
 

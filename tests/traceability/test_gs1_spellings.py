@@ -86,6 +86,14 @@ def test_a_compressed_link_names_what_it_decompresses_to():
     assert len(part) < 8  # so short that a word could be meant
 
 
+def test_a_compressed_link_of_great_length_is_not_decompressed_to_name_it():
+    elements = parse_bracketed(f"(01){GTIN}(21)1" + "".join(f"(9{i}){'z' * 80}" for i in range(1, 5)))
+    link = f"{ID}/{compress(elements)}"
+    assert len(link) > 256
+    assert judge(link)[0] == "raw:" + link
+    assert read(link).name == f"{ID}/01/{GTIN}/21/1"
+
+
 def test_somebodys_own_address_is_never_taken_for_a_compressed_link():
     # A name that two things share would mix up their histories, and one word in some thousands decompresses.
     link = "https://shop.example/AQnYUc1gmiERBhQ0ytiyZuAGOLc1TQ"

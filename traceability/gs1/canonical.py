@@ -16,21 +16,35 @@ from traceability.gs1.digital_link import CANONICAL_STEM, claims_key, parse_digi
 from traceability.gs1.epc_urn import canonical_of_urn
 
 PRODUCTS_CACHED = 8192  # ledgers name many packs of few products
+# A compressed link of a pack has about 50 characters; to decompress long ones is work nobody should ask for.
+COMPRESSED_LENGTH_MAX = 256
 IDENTIFIERS_CACHED = 32_768  # about 10 MB; an event is validated and named from the same strings
 
 
-# What most links to packs and lots look like: read in a tenth of the time, to the same name.
-_PLAIN_PACK = re.compile(
-    r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?/01/([0-9]{14})/(21|10)/([0-9A-Za-z]{1,20})"
+# What most links look like: read in a fifth of the time, to the same name.
+_PLAIN_LINK = re.compile(
+    r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?(/(01|00|41[47])/([0-9]{13,18})((?:/(?:21|10|254)/[0-9A-Za-z]{1,20})?))"
 )
-
-
+# (key, digits, head of the qualifier) of those: packs, lots, products, boxes, places, parties.
+_PLAIN_FORMS = frozenset(
+    (
+        ("01", 14, "/21/"),
+        ("01", 14, "/10/"),
+        ("01", 14, ""),
+        ("00", 18, ""),
+        ("414", 13, ""),
+        ("414", 13, "/254"),
+        ("417", 13, ""),
+    )
+)
 _AT_GS1 = re.compile(r"(?:https?|HTTPS?)://id\.gs1\.org/")
 
 
-@lru_cache(maxsize=PRODUCTS_CACHED)
-def _is_gtin(digits: str) -> bool:
-    return check_digit(digits[:13]) == digits[13]
+def _is_checked(digits: str) -> bool:
+    return check_digit(digits[:-1]) == digits[-1]
+
+
+_is_known = lru_cache(maxsize=PRODUCTS_CACHED)(_is_checked)
 
 
 def canonical(identifier: str) -> str:
@@ -41,9 +55,13 @@ def canonical(identifier: str) -> str:
     """
     if identifier[:8].lower() == "urn:epc:":
         return canonical_of_urn(identifier)
-    plain = _PLAIN_PACK.fullmatch(identifier)
-    if plain is not None and _is_gtin(plain[1]):
-        return f"{CANONICAL_STEM}/01/{plain[1]}/{plain[2]}/{plain[3]}"
+    plain = _PLAIN_LINK.fullmatch(identifier)
+    if plain is not None:
+        path, key, digits, tail = plain.groups()
+        # Boxes have each a number of their own, so remembering theirs would only push out the products'.
+        is_right = _is_checked if key == "00" else _is_known
+        if (key, len(digits), tail[:4]) in _PLAIN_FORMS and tail != "/254/0" and is_right(digits):
+            return CANONICAL_STEM + path
     try:
         link = parse_digital_link(identifier, words=True, short_gtin=True)
     except NotGs1:
@@ -64,7 +82,7 @@ def _canonical_of_compressed(uri: str) -> str | None:
     At any other one the last segment of a path may be anything: one in four thousand happens to decompress,
     and a name that two things share would mix up their histories.
     """
-    if not _AT_GS1.match(uri):
+    if len(uri) > COMPRESSED_LENGTH_MAX or not _AT_GS1.match(uri):
         return None
     # Loads the table of all AIs, which plain names never need.
     from traceability.gs1.compressed import parse_compressed_link
