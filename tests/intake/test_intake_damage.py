@@ -18,7 +18,7 @@ from intake.service import Intake, event_typs
 from keys.errors import NotYet
 from ledger.errors import RecordDamaged, StoreFailed
 from traceability import names
-from traceability.epcis import familiar
+from traceability.epcis import holes
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_names_that_share_an_index_key_fail_for_nobody(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = SimpleNamespace(digest=lambda: bytes(7) + b"\x07" + bytes(24))
-    monkeypatch.setattr(familiar, "sha256", lambda name: digest)
+    monkeypatch.setattr(holes, "sha256", lambda name: digest)
     monkeypatch.setattr(names, "sha256", lambda name: digest)
     epcs = [f"urn:epc:id:sgtin:4012345.011111.{serial}" for serial in (1, 2)]
     prepared = prepare(

@@ -15,7 +15,24 @@ from traceability.names import index_key, names_v1
 
 TYP = "epcis-event+jws"
 CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
+PACK = "urn:epc:id:sgtin:9521141.012345.100"
+CASE = "urn:epc:id:sscc:9521141.0001234567"
 DOCUMENTS = ("EPCISDocument", "EPCISQueryDocument")
+
+# What may fill an event's time, id or identifiers, good and bad, as the text of a JSON string.
+CONTENTS = (
+    "", "x", "urn:x:1", PACK, PACK[:-1], PACK + "x" * 18, PACK + "x" * 17, PACK + "-", PACK + "%2F", CASE,
+    CASE + "0", "urn:epc:id:sgtin:952114.1012345.100", "https://shop.example/01/09521141123454/21/7",
+    "https://shop.example/01/09521141123455/21/7", "https://shop.example/01/09521141123454/21/",
+    "https://shop.example/01/09521141123454/10/L1/21/7?17=280301", "https://id.gs1.org/pack/1",
+    "urn:epc:class:lgtin:9521141.012345.L1", "urn:epc:id:sgtin:9521141.012345.a b", "urn:epc:id:sgtin:1.2.3",
+    "urn:epc:id:gid:95100000.12345.400", "http://a b", "http://[::1]/x", "urn:uuid:7-8", "ni:///sha-256;ab?ver=1",
+    '"', "\\", "\\u0041", "\\\"", 'x","y', 'x", "y', "]", "x]", '"]', '"],"x":["',
+    PACK + "\n7", PACK + "\n" + PACK + "7", "é", "\x00", "\n", "\ud7ff",
+    "2026-11-05T08:15:00.000Z", "2026-11-05T08:15:00+24:00", "2026-02-30T08:15:00Z", "2026-11-05T08:15:00",
+    "2026-11-20T12:10:00Z", "2026-11-20T12:10:00.001Z", "2026-11-20T20:10:00.000001+08:00",
+    "2016-12-31T23:59:60Z", "2026-11-05t08:15:00z", "0001-01-01T00:00:00Z", "2026-11-05T08:15:00.1234567Z",
+)  # fmt: skip
 
 
 def object_event(*epcs: str, **fields: Any) -> dict[str, Any]:

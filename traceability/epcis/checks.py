@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 from traceability.epcis.formats import is_time, is_uri
@@ -71,7 +72,7 @@ def check_time(value: Any, pointer: str, run: Run) -> None:
 
 
 def check_number(value: Any, pointer: str, run: Run) -> None:
-    if type(value) is not int and type(value) is not float:
+    if type(value) is not int and (type(value) is not float or not isfinite(value)):
         run.add(
             "epcis.kind",
             pointer,

@@ -28,13 +28,19 @@ _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 CheckEvent = Callable[[Any, str, Run], None]
 
 
-def check_document(document: Any, run: Run, check_event: CheckEvent) -> Run:
-    """Add what is wrong with a document to a run, and return the run.
+def document_checks(check_event: CheckEvent) -> dict[str, Check]:
+    """What check_document needs, by type of document.
 
-    check_event  does the same with each event, given its pointer
+    check_event  adds what is wrong with an event to a run, given the event's pointer
     """
+    return {"EPCISDocument": _document(check_event), "EPCISQueryDocument": _query_document(check_event)}
+
+
+def check_document(document: Any, run: Run, checks: dict[str, Check]) -> None:
+    """Add what is wrong with a document to a run, which stands within the document's own @context."""
     document_type = document.get("type") if type(document) is dict else None
-    if document_type not in words.DOCUMENT_TYPES:
+    check = checks.get(document_type) if type(document_type) is str else None
+    if check is None:
         seen = kind_of(document if type(document) is not dict else document_type)
         run.add(
             "epcis.type",
@@ -42,12 +48,8 @@ def check_document(document: Any, run: Run, check_event: CheckEvent) -> Run:
             f"a document is an object of type EPCISDocument or EPCISQueryDocument; this is {seen}",
             f'Say "type": "{words.DOCUMENT_TYPES[0]}".',
         )
-        return run
-    if "@context" in document:
-        run = run.nested(document["@context"])
-    checks = _document(check_event) if document_type == "EPCISDocument" else _query_document(check_event)
-    checks(document, "", run)
-    return run
+    else:
+        check(document, "", run)
 
 
 def _check_version(value: Any, pointer: str, run: Run) -> None:

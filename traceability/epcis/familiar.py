@@ -20,16 +20,13 @@ from typing import Any, NamedTuple
 
 from keys.envelope import PAYLOAD_SIZE_MAX
 from keys.errors import Malformed
-from traceability.epcis.formats import URI, is_uri
-from traceability.epcis.validate import EVENT_TIME_AHEAD_MAX, read_event
-from traceability.gs1.canonical import judge
+from traceability.epcis.holes import is_good_id, key_of, keys_of_list, read_time
+from traceability.epcis.validate import read_event
 from traceability.names import name_of, named_strings, names_v1, pack_names
 from traceability.readers import TYP_EVENT, parse_payload
 
-FRAMES_KEPT_MAX = 4096  # an emitter has a few: one for each kind of event, place and product
-FRAME_SIZE_MAX = 2048  # so 8 MiB at most are kept
-STEMS_KEPT_MAX = 8192  # products
-_SERIAL_LENGTH_MAX = 20  # of serials and lots alike
+FRAMES_KEPT_MAX = 2048  # an emitter has a few: one for each kind of event, place and product
+FRAME_SIZE_MAX = 8192  # so 16 MiB at most are kept
 
 # A member that may be a hole, with what fills it: up to the quote, or to the bracket behind the last quote.
 # Nothing is believed here: a member of that name may stand anywhere, and _learn() finds out.
@@ -38,17 +35,6 @@ _HOLE = re.compile(
     rb'|(?:epcList|childEPCs|inputEPCList|outputEPCList)": ?\["[^\\\]]*+))'
 )
 _HOLE_NAME = re.compile(rb'"(\w+)": ?(\[?)"')
-# Years that no zone can carry out of the calendar, and fractions that fromisoformat reads whole.
-_TIME = re.compile(
-    rb"20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-    rb"(?:\.(?:[0-9]{3}){1,2})?(?:Z|[+\-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
-_CLEAN = re.compile(rb"[!#-\[\]-~]+")  # in a JSON string as it is: ASCII, no quote, no backslash
-# What stands before the serial or lot, of the identifiers whose serial is not checked against it.
-_STEM = re.compile(
-    r"urn:epc:id:sgtin:[0-9]{6,12}\.[0-9]{1,7}\.|urn:epc:class:lgtin:[0-9]{6,12}\.[0-9]{1,7}\."
-    r"|https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?/01/[0-9]{14}/(?:21|10)/"
-)
 _POSITION = bytes(4)  # of the only event of its statement, in the index
 _PROBES = ("probe 1", "probe 2")
 
@@ -75,7 +61,6 @@ class _Frame(NamedTuple):
 
 
 _FRAMES: dict[tuple[bytes, ...], _Frame] = {}
-_STEMS: dict[bytes, bytes] = {}  # of an identifier -> of its name; empty if it has none that can be kept
 
 
 def read_named(payload: bytes, *, now: datetime) -> NamedEvent:
@@ -108,19 +93,19 @@ def _fill(frame: _Frame, holes: list[bytes], now: datetime) -> NamedEvent | None
             return None
         content = hole[len(opening) :]
         if many:
-            found = _keys_of_list(content)
+            found = keys_of_list(content)
             if found is None:
                 return None
             keys += found
         elif member == "eventTime":
-            event_time = _read_time(content, now)
+            event_time = read_time(content.decode("ascii"), now) if content.isascii() else None
             if event_time is None:
                 return None
         elif member == "eventID":
-            if not (content.isascii() and URI.fullmatch(content.decode("ascii"))):
+            if not (content.isascii() and is_good_id(content.decode("ascii"))):
                 return None
         else:
-            key = _key_of(content)
+            key = key_of(content)
             if key is None:
                 return None
             keys.append(key)
@@ -130,84 +115,6 @@ def _fill(frame: _Frame, holes: list[bytes], now: datetime) -> NamedEvent | None
         return None
     distinct = dict.fromkeys(keys)
     return NamedEvent(event_time, _POSITION.join(distinct) + _POSITION if distinct else b"")
-
-
-def _read_time(text: bytes, now: datetime) -> datetime | None:
-    if _TIME.fullmatch(text) is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.decode("ascii"))
-    except ValueError:  # 30 February
-        return None
-    return None if moment - now > EVENT_TIME_AHEAD_MAX else moment
-
-
-def _keys_of_list(content: bytes) -> list[bytes] | None:
-    """The packed index keys of a list's identifiers, all different and all good; else None.
-
-    content  from behind the first quote to the last one, inclusive
-    """
-    if content[-1:] != b'"':
-        return None
-    end = content.find(b'"')
-    first = content[:end]
-    cut = max(first.rfind(b"."), first.rfind(b"/")) + 1
-    stem = first[:cut]
-    name = _STEMS.get(stem)
-    if name is None:
-        name = _read_stem(stem)
-    if name:
-        # Mostly they are packs of one product, and all of them can be cut out in one go.
-        separator = b'", "' if content[end + 1 : end + 3] == b", " else b'","'
-        serials = content[cut:-1].split(separator + stem)
-        if (
-            b"".join(serials).isalnum()
-            and max(map(len, serials)) <= _SERIAL_LENGTH_MAX
-            and all(serials)
-            and len(set(serials)) == len(serials)
-        ):
-            return [sha256(name + serial).digest()[7::-1] for serial in serials]
-    parts = content[:-1].split(b'", "' if b'", "' in content else b'","')
-    if len(set(parts)) != len(parts):
-        return None
-    keys = []
-    for part in parts:
-        key = _key_of(part)
-        if key is None:
-            return None
-        keys.append(key)
-    return keys
-
-
-def _key_of(identifier: bytes) -> bytes | None:
-    """The packed index key of a good identifier, and None of any other text."""
-    cut = max(identifier.rfind(b"."), identifier.rfind(b"/")) + 1
-    stem, serial = identifier[:cut], identifier[cut:]
-    name = _STEMS.get(stem)
-    if name is None:
-        name = _read_stem(stem)
-    if name and serial.isalnum() and len(serial) <= _SERIAL_LENGTH_MAX:
-        return sha256(name + serial).digest()[7::-1]
-    if _CLEAN.fullmatch(identifier) is None:
-        return None
-    text = identifier.decode("ascii")
-    full_name, code, _ = judge(text)
-    if code or (full_name.startswith("raw:") and not is_uri(text)):
-        return None
-    return sha256(full_name.encode()).digest()[7::-1]
-
-
-def _read_stem(stem: bytes) -> bytes:
-    """What the names of all things begin with whose identifiers begin so; empty if it depends on more."""
-    name = b""
-    if stem.isascii() and _STEM.fullmatch(text := stem.decode("ascii")):
-        full_name, code, _ = judge(text + "0")
-        if not code and not full_name.startswith("raw:"):
-            name = full_name[:-1].encode()
-    if len(_STEMS) >= STEMS_KEPT_MAX:
-        _STEMS.clear()
-    _STEMS[stem] = name
-    return name
 
 
 def _learn(around: tuple[bytes, ...], pieces: list[bytes], event: Any) -> None:

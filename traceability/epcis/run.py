@@ -31,12 +31,14 @@ class Run:
 
     contexts  every @context that holds where the run stands, the outermost first
     now       what event times are compared with; None if they are not
+    frames    what accepted.py knows events by here; None if it is not to be asked
     """
 
-    __slots__ = ("_contexts", "_found", "_open", "_prefixes", "now")
+    __slots__ = ("_contexts", "_found", "_open", "_prefixes", "frames", "now")
 
     def __init__(self, *contexts: Any, now: datetime | None = None) -> None:
         self.now = now
+        self.frames: bytes | None = None
         self._found = _Found()
         self._contexts = contexts
         self._prefixes: set[str] | None = None
@@ -48,6 +50,11 @@ class Run:
             self._found.faults.append(EventFault(code, detail, pointer, fix))
         else:
             self._found.dropped += 1
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether no @context holds here yet: then an event must bring its own."""
+        return not self._contexts
 
     @property
     def count(self) -> int:

@@ -9,22 +9,31 @@ a parent. docs/formats/epcis-event.md lists every difference.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from keys.envelope import PAYLOAD_SIZE_MAX
 from keys.errors import Fault, Malformed
 from keys.strict_json import loads
-from traceability.epcis import fields
+from traceability.epcis import accepted, fields
 from traceability.epcis import vocabulary as words
 from traceability.epcis.checks import check_extension
-from traceability.epcis.documents import check_document
+from traceability.epcis.documents import check_document, document_checks
 from traceability.epcis.formats import parse_time
+from traceability.epcis.holes import EVENT_TIME_AHEAD_MAX
 from traceability.epcis.run import Run, kind_of
 from traceability.errors import EventFault, EventRejected
 from traceability.event import Event
 
-EVENT_TIME_AHEAD_MAX = timedelta(minutes=10)  # clocks of packaging lines drift; a day ahead is a mistake
+__all__ = [
+    "EVENT_TIME_AHEAD_MAX",
+    "check_event",
+    "read_event",
+    "read_json",
+    "validate",
+    "validate_document",
+    "validate_event",
+]
 
 
 def read_event(payload: bytes, *, now: datetime | None = None) -> Event:
@@ -63,20 +72,25 @@ _JSON_FIXES = {
 }
 
 
-def validate_event(
-    event: Mapping[str, Any], *, now: datetime | None = None, document_context: Any = None
-) -> list[Fault]:
+def validate_event(event: Any, *, now: datetime | None = None, document_context: Any = None) -> list[Fault]:
     """Every fault of one event, in document order; an empty list if there is none.
 
     event             as read by keys.strict_json
     now               aware; if given, an eventTime further ahead than EVENT_TIME_AHEAD_MAX is a fault
     document_context  the @context of the document around the event; without it, the event needs its own
 
-    Pure, no I/O. About 5 µs for an ObjectEvent with five EPCs that were seen lately, 11 µs if not.
+    Pure, no I/O. About 3 µs for an event with five new EPCs like one found good before, else 12 µs.
     """
+    frames = b"" if document_context is None else accepted.context_key(document_context)
+    frame = None if frames is None or type(event) is not dict else accepted.find_frame(event, frames)
+    if frame is not None and accepted.is_accepted(event, frame, now):
+        return []
     run = Run(now=now) if document_context is None else Run(document_context, now=now)
-    check_event(event, "", run, context_required=document_context is None)
-    return run.finish()
+    check_event(event, "", run)
+    faults = run.finish()
+    if frame is not None and not faults:
+        accepted.remember(frame)
+    return faults
 
 
 def validate_document(document: Any, *, now: datetime | None = None) -> list[Fault]:
@@ -87,7 +101,12 @@ def validate_document(document: Any, *, now: datetime | None = None) -> list[Fau
 
     Pure, no I/O. At most run.FAULTS_MAX faults, and one more that counts the rest.
     """
-    return check_document(document, Run(now=now), check_event).finish()
+    run = Run(now=now)
+    if type(document) is dict and "@context" in document:
+        run = run.nested(document["@context"])
+        run.frames = accepted.context_key(document["@context"])
+    check_document(document, run, _DOCUMENT_CHECKS)
+    return run.finish()
 
 
 def validate(value: Any, *, now: datetime | None = None) -> list[Fault]:
@@ -97,11 +116,13 @@ def validate(value: Any, *, now: datetime | None = None) -> list[Fault]:
     return validate_event(value, now=now)
 
 
-def check_event(event: Any, pointer: str, run: Run, *, context_required: bool = False) -> None:
-    """Add what is wrong with one event to a run. A rule may look at one field, or at what is there and what
-    is empty; it must not compare what fills EPC lists, ids or times with anything (familiar.py rests on it).
+def check_event(event: Any, pointer: str, run: Run) -> None:
+    """Add what is wrong with one event to a run.
 
     pointer  of the event in its document; empty for a bare one
+
+    A rule may look at one field, or at what is there and what is empty. It must not compare what fills the
+    lists of EPCs, ids or times with anything: accepted.py and familiar.py rest on it.
     """
     if type(event) is not dict:
         run.add(
@@ -111,8 +132,18 @@ def check_event(event: Any, pointer: str, run: Run, *, context_required: bool = 
             "Send one event object.",
         )
         return
-    if "@context" in event:
-        run = run.nested(event["@context"])
+    frame = None if run.frames is None else accepted.find_frame(event, run.frames)
+    if frame is None:
+        _check_exactly(event, pointer, run)
+    elif not accepted.is_accepted(event, frame, run.now):
+        before = run.count
+        _check_exactly(event, pointer, run)
+        if run.count == before:
+            accepted.remember(frame)
+
+
+def _check_exactly(event: dict[str, Any], pointer: str, outer: Run) -> None:
+    run = outer.nested(event["@context"]) if "@context" in event else outer
     event_type = event.get("type")
     checks = fields.CHECKS.get(event_type) if type(event_type) is str else None
     foreign = checks is None
@@ -125,7 +156,7 @@ def check_event(event: Any, pointer: str, run: Run, *, context_required: bool = 
             check(value, f"{pointer}/{name}", run)
         elif not foreign or ":" in name:
             check_extension(name, value, pointer, run, f"an {event_type}")
-    _check_required(event, pointer, run, context_required)
+    _check_required(event, pointer, run, not pointer and outer.is_bare)
     rule = _RULES.get(event_type) if type(event_type) is str else None
     if rule is not None:
         rule(event, pointer, run)
@@ -264,3 +295,6 @@ def _check_future(event: Mapping[str, Any], pointer: str, run: Run, now: datetim
             f"the event says {text}, which is still to come (now is {now:%Y-%m-%dT%H:%M:%SZ})",
             "Set the clock that wrote it, or send the event once it has happened.",
         )
+
+
+_DOCUMENT_CHECKS = document_checks(check_event)
