@@ -211,11 +211,13 @@ class Door:
 
 def _header(headers: RawHeaders) -> submission.Header:
     """Reads a header by its name; one that is given twice reads as both, with a comma between them."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = found[name] + b", " + value if name in found else value
 
     def get(name: str) -> str | None:
-        wanted = name.lower().encode()
-        found = [value for key, value in headers if key == wanted]
-        return b", ".join(found).decode("latin-1") if found else None
+        value = found.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
 
     return get
 

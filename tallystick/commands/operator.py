@@ -126,7 +126,7 @@ def init(
     type=click.IntRange(1, 256),
     default=16,
     show_default=True,
-    help="Requests each serves at once.",
+    help="Threads of each, for all but the taking of events.",
 )
 @click.option("--quiet", is_flag=True, help="Say only what went wrong.")
 @database_option
