@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
 
-.PHONY: help demo test test-faults lint bench bench-soak lock chromium postgres clean
+.PHONY: help demo test test-faults lint bench bench-soak bench-large lock chromium postgres clean
 
 help: ## show this list
 	@printf 'Tallystick: a ledger that lets anyone check what happened to a product.\n\n'
@@ -35,6 +35,9 @@ bench: $(DEV_STAMP) postgres ## rates as ratios to this machine's signature floo
 
 bench-soak: $(DEV_STAMP) ## ten minutes at full rate: the memory must stay flat (SOAK_S=60 for a short form)
 	@$(BIN)/python -m bench.soak --seconds $${SOAK_S:-600} $(BENCH_ARGS)
+
+bench-large: $(DEV_STAMP) postgres ## grow a ledger to 100 million names and plot what sags (BENCH_ROWS=5000000 for a short form)
+	@$(BIN)/python -m bench.large --rows $${BENCH_ROWS:-100000000} $(BENCH_ARGS)
 
 lock: $(DEV_STAMP) ## renew the requirement locks (hashes, no addresses)
 	@$(BIN)/uv pip compile requirements-build.in $(LOCK_ARGS) -o requirements-build.lock

@@ -313,20 +313,20 @@ def _joined(parts: Sequence[Columns]) -> Columns:
 def sort(columns: Columns) -> Columns:
     """By key, seq and ordinal; each row once."""
     keys, seqs, ordinals = columns
-    order = np.argsort(keys)
-    keys = keys[order]
-    same = keys[1:] == keys[:-1]
-    if same.any():
-        # Rare among hashes, and the rule for a name that everybody uses.
-        order = np.lexsort((columns[2], columns[1], columns[0]))
-        keys = columns[0][order]
-        seqs, ordinals = seqs[order], ordinals[order]
-        twice = same & (seqs[1:] == seqs[:-1]) & (ordinals[1:] == ordinals[:-1])
-        if twice.any():
-            once = np.concatenate(([True], ~twice))
-            return keys[once], seqs[once], ordinals[once]
-        return keys, seqs, ordinals
-    return keys, seqs[order], ordinals[order]
+    order = np.argsort(keys)  # five times as fast as a stable sort, which only equal keys need
+    in_order = keys[order]
+    same = in_order[1:] == in_order[:-1]
+    if not same.any():
+        return in_order, seqs[order], ordinals[order]
+    tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((ordinals[rows], seqs[rows], keys[rows]))]
+    seqs, ordinals = seqs[order], ordinals[order]
+    twice = same & (seqs[1:] == seqs[:-1]) & (ordinals[1:] == ordinals[:-1])
+    if not twice.any():
+        return in_order, seqs, ordinals
+    once = np.concatenate(([True], ~twice))
+    return in_order[once], seqs[once], ordinals[once]
 
 
 def blocks_of(columns: Columns) -> Iterator[tuple[Row, bytes]]:
