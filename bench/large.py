@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from ledger.log import Columns, Log
 from ledger.store import packing
 from ledger.store.name_runs_merge import NameIndex
 from ledger.store.opening import Database, open_reader, open_writer
-from ledger.tiles import inclusion_path
+from ledger.tiles import Prover
 from tallystick import migrations
 
 SEED = 20261120
@@ -170,7 +171,15 @@ KEPT = {"sqlite": kept_sqlite, "postgresql": kept_postgresql}
 class Growth:
     """One store's ledger, and the points of its curve."""
 
-    def __init__(self, name: str, database: Database, postmaster: int | None, growth: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        postmaster: int | None,
+        growth: dict[str, Any],
+        keep: Callable[[], None],
+    ) -> None:
+        self.keep = keep
         self.name = name
         self.database = database
         self.growth = growth
@@ -201,6 +210,7 @@ class Growth:
                 point |= self._look()
                 looked_at = self.events
             points.append(point)
+            self.keep()
             show(self.name, point)
         self.store.close()
 
@@ -238,6 +248,7 @@ class Growth:
         reader = open_reader(self.database)
         source = random.Random(self.events)
         size = self.log.head.tree_size
+        prover = Prover(reader)
 
         def present() -> int:
             keys = self.load.keys(source.randrange(self.events // BATCH))
@@ -262,7 +273,7 @@ class Growth:
             assert all(reader.find_name(present(), limit=10) for _ in range(50))
             return {
                 "find_ms": found,
-                "proof_ms": measured(lambda: inclusion_path(reader, source.randrange(size), size)),
+                "proof_ms": measured(lambda: prover.inclusion(source.randrange(size), size)),
                 "history_ms": measured(history),
                 "bytes_per_event": round(self._bytes() / self.events, 1),
                 "index": self._index_size(),
@@ -409,7 +420,8 @@ def main() -> int:
         began = time.monotonic()
         try:
             with KEPT[name](folder) as (database, postmaster):
-                Growth(name, database, postmaster, growth).run(options.rows, options.seconds)
+                keep = partial(write, document, output)
+                Growth(name, database, postmaster, growth, keep).run(options.rows, options.seconds)
         except stores.Missing as missing:
             print(f"{name}: {missing}")
             continue
