@@ -368,6 +368,7 @@ def _as_xml(read: Read) -> bytes:
         },
         query={n: results[n] for n in ("queryName", "subscriptionID") if isinstance(results.get(n), str)},
         master_data=records,
+        from_xml=read.xml is not None,
     )
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
+from math import isfinite
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 from tt_epcis_xml import EVENT_2_0, document, vectors
 
+from keys.errors import Malformed
+from keys.strict_json import loads
 from traceability.epcis.validate import validate_event
 from traceability.epcis_xml import is_xml, read_document
+from traceability.epcis_xml.events import number
 from traceability.epcis_xml.paths import Paths
 from traceability.event_hash import event_hash
 
 NOW = "2026-11-05T09:00:00Z"
+NUMBERS = r"[+-]?[0-9]{0,20}\.?[0-9]{0,20}(e[+-]?[0-9]{1,3})?"
 OBJECT_1_2 = """<ObjectEvent>
   <eventTime>2016-03-15T00:13:31.000-05:00</eventTime>
   <recordTime>2016-03-15T01:13:31.000-05:00</recordTime>
@@ -315,6 +323,26 @@ def test_a_reader_without_validation_still_finds_what_is_wrong_with_the_xml():
         document(EVENT_2_0.replace("OBSERVE", "LOOK").replace("<epc>", "<epc/><e/><epc>")), validate=False
     )
     assert [f.code for f in read.faults] == ["xml.element"]
+
+
+@given(st.integers() | st.floats() | st.from_regex(NUMBERS, fullmatch=True))
+def test_a_number_is_read_exactly_or_not_at_all(given_number):
+    text = given_number if isinstance(given_number, str) else repr(given_number)
+    read = number(text)
+    try:
+        json_says = loads(text.encode(), size_max=100)
+    except Malformed:
+        json_says = None
+    if json_says is not None and read is not None:
+        assert read == json_says
+    if isinstance(read, int):
+        assert read == int(text)
+        assert abs(read) < 2**53
+    elif read is not None:
+        # XML Schema writes numbers in more ways than JSON; what is read says the same in 17 digits.
+        assert Decimal(text) in (Decimal(repr(read)), Decimal(f"{read:.16e}"))
+    if isinstance(given_number, float) and isfinite(given_number):
+        assert read == given_number
 
 
 def test_paths_are_those_of_lxml():

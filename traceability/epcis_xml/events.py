@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
+from keys.strict_json import INTEGER_MAX, NUMBER_LENGTH_MAX
 from traceability.epcis.run import FAULTS_MAX
 from traceability.epcis_xml import vocabulary as words
 from traceability.epcis_xml.faults import XmlFault
@@ -26,9 +27,9 @@ EVENT_TYPES = frozenset(
 )
 QUANTITY_EVENT = "QuantityEvent"  # deprecated in 1.1, gone in 2.0
 
-_INTEGER = re.compile(r"[+\-]?[0-9]{1,15}")
+_INTEGER = re.compile(r"[+\-]?[0-9]+")
 _DECIMAL = re.compile(r"[+\-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+\-]?[0-9]{1,3})?")
-_DIGITS_KEPT = 17
+_DIGITS_EXACT = 15  # that many a double always gives back
 # XML asks for these lists even where they are empty, and JSON leaves them out.
 _REQUIRED_IN_XML = ("epcList", "childEPCs")
 _LOOKED_THROUGH = frozenset(("extension", "baseExtension"))
@@ -252,19 +253,20 @@ def _word(spellings: Mapping[str, str]) -> Convert:
 
 
 def number(text: str) -> int | float | None:
-    """The number that a decimal or double of XML Schema says; None if JSON cannot say the same."""
+    """The number that a decimal or double of XML Schema says; None if I-JSON cannot say the same."""
+    if len(text) > NUMBER_LENGTH_MAX:
+        return None
     if _INTEGER.fullmatch(text):
-        return int(text)
-    if len(text) > 64 or not _DECIMAL.fullmatch(text):
+        whole = int(text)
+        return whole if abs(whole) <= INTEGER_MAX else None
+    if not _DECIMAL.fullmatch(text):
         return None
     value = float(text)
     if not isfinite(value):
         return None
-    if sum(c.isdigit() for c in text) > _DIGITS_KEPT:
-        try:
-            if Decimal(text) != Decimal(repr(value)):
-                return None
-        except InvalidOperation:
+    if len(text) > _DIGITS_EXACT or "e" in text or "E" in text:
+        said = Decimal(text)
+        if said not in (Decimal(repr(value)), Decimal(f"{value:.16e}")):
             return None
     return value
 

@@ -27,6 +27,7 @@ _SBDH = "http://www.unece.org/cefact/namespaces/StandardBusinessDocumentHeader"
 DEPTH_MAX = 32
 
 _NCNAME = re.compile(r"[^\W\d][\w.\-]*")
+_NAMESPACE = re.compile(r"[^\s<>\"{}|\\^`\x00-\x1f]{1,1024}")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 _COMMON = (
@@ -115,6 +116,7 @@ def write_document(
     header: Mapping[str, str] | None = None,
     query: Mapping[str, str] | None = None,
     master_data: Sequence[MasterDataRecord] = (),
+    from_xml: bool = False,
 ) -> bytes:
     """One EPCIS 2.0 XML document in UTF-8.
 
@@ -124,6 +126,7 @@ def write_document(
     kind           "EPCISDocument" or "EPCISQueryDocument"
     header         sender, receiver, instanceIdentifier: written as a business document header
     query          queryName, subscriptionID, for a query document
+    from_xml       whether the events were read from XML, where values hold no prefixes but GS1's
 
     Raises NotWritable "xml.prefix", "xml.name", "xml.field", "xml.value" or "xml.character".
     About 70 µs for an event of 1.5 kB.
@@ -145,7 +148,7 @@ def write_document(
                     etree.SubElement(results, name).text = query[name]
             body = etree.SubElement(results, "resultsBody")
         event_list = etree.SubElement(body, "EventList")
-        prefixes = Prefixes(context)
+        prefixes = Prefixes(context, from_xml=from_xml)
         for index, event in enumerate(events):
             _Writer(prefixes, f"/{index}").event(event_list, event)
         if is_query and master_data:
@@ -170,7 +173,7 @@ def _declared(context: Any) -> dict[str, str]:
                     and not prefix.lower().startswith("xml")
                     and namespace not in (EPCIS_NAMESPACE, QUERY_NAMESPACE)
                     and prefix not in ("epcis", "epcisq")
-                    and ":" in namespace
+                    and _NAMESPACE.fullmatch(namespace)
                 ):
                     found[prefix] = namespace
     return found
@@ -282,8 +285,8 @@ class _Writer:
         raise self.fail("xml.value", pointer, "expected a text, a number or a boolean here")
 
     def uri(self, value: Any, pointer: str) -> str:
-        """A text that is a URI; XML has no compact ones, so a prefix of JSON's is written out."""
-        return self.prefixes.value(self.text(value, pointer))
+        """A text that is a URI; XML has no compact ones but GS1's, so any other prefix is written out."""
+        return self.prefixes.written_out(self.text(value, pointer))
 
     def items(self, value: Any, pointer: str) -> list[Any]:
         if not isinstance(value, list):

@@ -99,6 +99,10 @@ class Prefixes:
         self._memo[name] = result
         return result
 
+    def written_out(self, text: str) -> str:
+        """A value as formats without prefixes of their own have it: all but GS1's are written out."""
+        return text if text.partition(":")[0] in _STANDARD_VALUES else self.value(text)
+
     def value(self, text: str) -> str:
         """A value with the prefix of a compact URI written out, if it is one."""
         colon = text.find(":")
