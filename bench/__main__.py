@@ -49,13 +49,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_load(chosen: list[Case], seed: int, seconds: float, floor_rate: float) -> dict[pool.Kind, int]:
+def make_load(chosen: list[Case], seed: int, seconds: float) -> dict[pool.Kind, int]:
     """Have enough on the disk for every case; give how many statements each kind has."""
     wanted: dict[pool.Kind, int] = {}
     for case in chosen:
-        # A worker's own queue is answered after the end, so a little more than the time asks for.
-        count = round(case.ceiling * floor_rate * (seconds + WARM_UP_S)) + 4 * case.batch * case.clients
-        wanted[case.kind] = wanted.get(case.kind, 0) + count
+        wanted[case.kind] = wanted.get(case.kind, 0) + case.statements(seconds + WARM_UP_S)
     started = time.perf_counter()
     for kind, count in wanted.items():
         pool.make(kind, seed, count)
@@ -97,11 +95,7 @@ class Run:
         assert server.process is not None
         seconds = self.options.seconds
         watch = Watch(server.process.pid, self.place.postmaster)
-        count = (
-            round(case.ceiling * self.floor.measured[0] * (seconds + WARM_UP_S))
-            + 3 * case.batch * case.clients
-        )
-        bodies = load_of_kind.bodies(case.batch, count)
+        bodies = load_of_kind.bodies(case.batch, case.statements(seconds + WARM_UP_S))
         requests: Iterator[tuple[bytes, sender.Body]] = sender.heads(bodies, case.batch, server.url[7:])
         if case.batch == 1:
             requests = iter(sender.joined(requests))
@@ -212,11 +206,10 @@ def main() -> None:
     missing: dict[str, str] = {}
     try:
         with Floor() as floor:
-            rate = floor.verifications_per_s()
-            wanted = make_load(chosen, options.seed, options.seconds, rate)
+            wanted = make_load(chosen, options.seed, options.seconds)
             fsync = fsync_ms(folder)
-            report.head(rate, fsync)
             rate = floor.verifications_per_s()
+            report.head(rate, fsync)
             for name in options.store or list(stores.STORES):
                 here = folder / name
                 here.mkdir(parents=True)

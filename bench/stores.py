@@ -44,7 +44,9 @@ class Place:
             with contextlib.closing(dbapi.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
                 (count,) = connection.execute("PRAGMA page_count").fetchone()
                 (size,) = connection.execute("PRAGMA page_size").fetchone()
-                return int(count) * int(size)
+                # Pages that a merge has left are used again: they are no event's.
+                (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+                return (int(count) - int(free)) * int(size)
         with psycopg.connect(self._url) as connection:
             row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
             return int(row[0]) if row else 0
