@@ -123,6 +123,22 @@ def test_a_plain_event_comes_back_exactly():
     assert read.events[0].value == event
 
 
+def test_what_the_schema_says_within_an_event_is_kept():
+    event = object_event(
+        quantityList=[{"uom": "KGM", "quantity": 1e-7, "epcClass": "urn:epc:idpat:sgtin:9521141.012345.*"}],
+        persistentDisposition={"set": ["recalled"], "unset": ["active"]},
+        readPoint={"ex:gate": "4", "id": "urn:epc:id:sgln:9521141.00012.0"},
+    )
+    (element,) = etree.fromstring(write_document([event], [OWN], creation_date=NOW)).find(
+        "EPCISBody/EventList"
+    )
+    (quantity,) = element.find("quantityList")
+    assert [child.tag for child in quantity] == ["epcClass", "quantity", "uom"]
+    assert quantity.findtext("quantity") == "0.0000001"  # xsd:decimal has no exponent
+    assert [child.tag for child in element.find("persistentDisposition")] == ["unset", "set"]
+    assert [child.tag for child in element.find("readPoint")] == ["id", "{https://example.com/ns/}gate"]
+
+
 def test_lists_that_the_schema_asks_for_are_there_even_if_empty():
     child = [{"epcClass": "urn:epc:idpat:sgtin:9521141.012345.*"}]
     event = aggregation("ADD", "urn:epc:id:sscc:9521141.0111111111", childQuantityList=child)

@@ -127,7 +127,7 @@ def test_a_type_precedes_what_it_types_and_what_has_no_order_is_sorted():
 
 def test_an_extension_follows_its_parents_own_fields_whatever_its_namespace_ends_with():
     context = [CONTEXT, {"a": "urn:a"}, EXAMPLE]
-    place = {"example:z": "1", "a:y": "2", "id": "urn:epc:id:sgln:9521141.00012.0"}
+    place = {"a:y": "2", "example:z": "1", "id": "urn:epc:id:sgln:9521141.00012.0"}
     text = pre_hash(object_event(readPoint=place, **{"@context": context}))
     assert text.endswith(
         "readPointid=https://id.gs1.org/414/9521141000120{https://ns.example.com/epcis/}z=1{urn:a}y=2"
