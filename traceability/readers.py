@@ -62,6 +62,11 @@ def event_values(typ: str, payload_value: Any) -> Iterable[tuple[int, Any]]:
     return () if reader is None else reader.events(payload_value)
 
 
+def document_context(typ: str, payload_value: Any) -> Any:
+    """The @context that holds for all events of a parsed payload; None where each has its own alone."""
+    return payload_value.get("@context") if typ == TYP_DOCUMENT and type(payload_value) is dict else None
+
+
 def parse_payload(payload: bytes) -> Any:
     """The JSON value of a statement's payload. Raises Malformed."""
     return loads(payload, size_max=PAYLOAD_SIZE_MAX)
@@ -75,5 +80,5 @@ def read_events(typ: str, payload: bytes) -> tuple[tuple[int, Event], ...]:
     if typ not in READERS:
         raise NoReader("typ.unknown", f"nothing here reads events from statements of typ {typ[:64]!r}")
     value = parse_payload(payload)
-    context = value.get("@context") if typ == TYP_DOCUMENT and type(value) is dict else None
+    context = document_context(typ, value)
     return tuple((position, Event(event, context)) for position, event in event_values(typ, value))

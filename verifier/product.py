@@ -15,7 +15,7 @@ from traceability.epcis.validate import read_event
 from traceability.errors import NoReader
 from traceability.event import Event
 from traceability.names import names_v1
-from traceability.readers import READERS
+from traceability.readers import TYP_EVENT
 from verifier.errors import EvidenceIncomplete, EvidenceRefuted
 
 NESTING_MAX = 16  # packs in boxes in cases on pallets in containers on ships: six are common
@@ -70,7 +70,7 @@ def require_about(subject: str, events: Sequence[Told]) -> None:
 
 def _read(told: Told) -> tuple[Event, frozenset[str]]:
     """The event, if it is a valid one, and everything it names."""
-    if told.typ not in READERS:
+    if told.typ != TYP_EVENT:
         raise NoReader("typ.unknown", f"entry {told.seq} is of class {told.typ!r}, which is not known here")
     try:
         event = read_event(told.payload)
