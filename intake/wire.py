@@ -24,7 +24,7 @@ from intake.prepare import UNIQUE_KEY_SIZE, Prepared
 from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 from ledger.errors import ClockBehind, ReadOnly
 from ledger.store.name_runs import NAME_SIZE
-from ledger.store.packing import pack_parts, unpack
+from ledger.store.packing import pack_parts, part_count, unpack
 
 FRAME_SIZE_MAX = 64 * 1024 * 1024  # above the door's 16 MiB of statements, with their names
 LENGTH = struct.Struct(">I")
@@ -106,6 +106,8 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
 
     def names_of_each(self) -> list[bytes]:
         """What each statement names, packed."""
+        if self.count == 1:
+            return [self.names]
         if not self.name_counts:
             return [b""] * self.count
         counts = struct.unpack(f"<{self.count}I", self.name_counts)
@@ -239,6 +241,8 @@ def _require_shape(submission: Submission) -> None:
         len(submission.digests) != DIGEST_SIZE * count
         or len(submission.unique_keys) != UNIQUE_KEY_SIZE * count
         or sum(held for held, _ in submission.parts) != count
+        # One statement too many in a part would shift all its neighbours.
+        or any(part_count(body) != held for held, body in submission.parts)
         or len(submission.name_counts) not in (0, 4 * count)
         or len(submission.sort_of) != (2 * count if len(submission.sorts) > 1 else 0)
         or (count > 0) != bool(submission.sorts)
@@ -247,4 +251,6 @@ def _require_shape(submission: Submission) -> None:
 
 
 def _cut(joined: bytes, size: int) -> list[bytes]:
+    if len(joined) == size:
+        return [joined]
     return [joined[at : at + size] for at in range(0, len(joined), size)]

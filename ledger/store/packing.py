@@ -96,6 +96,11 @@ def pack(statements: Sequence[bytes]) -> bytes:
     return _HEAD.pack(PLAIN, count, len(plain)) + plain
 
 
+def part_count(body: bytes) -> int:
+    """How many statements a part says that it holds; 0 where it is none."""
+    return body[1] if len(body) >= _HEAD.size else 0
+
+
 def gone(count: int) -> bytes:
     """A part that says: nothing stands at these places any more."""
     return _HEAD.pack(GONE, count, 0)
