@@ -15,7 +15,7 @@ Only the process that writes the log merges; of several, on PostgreSQL, one at a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,7 +23,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.store.name_runs import BLOCK, BLOCK_SIZE_MAX, FORMAT, block_columns, damaged, level0_parts
+from ledger.store.name_runs import (
+    BLOCK,
+    BLOCK_SIZE_MAX,
+    FORMAT,
+    Level0Row,
+    block_columns,
+    damaged,
+    level0_parts,
+    level0_rows,
+)
 
 BUILDING, VISIBLE, RETIRED = 0, 1, 2
 
@@ -56,6 +65,8 @@ class Transaction(Protocol):
     def read_blocks(self, runs: Sequence[int], done: Row, count: int) -> list[list[bytes]]:
         """Of each run the block that begins at or before `done`, if there is one, and `count` after it."""
         ...
+
+    def insert_level0(self, rows: Sequence[Level0Row]) -> None: ...
 
     def insert_blocks(self, run: int, blocks: Sequence[tuple[Row, bytes]]) -> None: ...
 
@@ -131,20 +142,8 @@ class NameIndex:
             self._urgency = 0.0
             if transaction is None:
                 return False
-            state = _read_state(transaction)
-            jobs = state.jobs()
-            if not jobs:
-                return False
-            self._urgency, what, level = jobs[0]
-            if self._urgency < least:
-                return False
-            if what == "sort":
-                _sort_level0(transaction, state)
-            elif what == "merge":
-                _merge(transaction, state, level)
-            else:
-                _delete(transaction, next(r for r in state.runs if r.state == RETIRED and r.level == level))
-            return True
+            self._urgency, done = _take_step(transaction, least)
+            return done
 
     def _take_steps(self, budget_s: float, least: float) -> bool:
         now = self._monotonic()
@@ -158,7 +157,45 @@ class NameIndex:
         return False
 
 
+def rebuild(transaction: Transaction, names_of_each: Iterable[Sequence[bytes]]) -> int:
+    """Make the index anew from the statements; how many names it holds. Searches see the old till the commit.
+
+    names_of_each  what each entry names, packed (b"": nothing), from entry 0 on, in portions of any size
+    For an index that was damaged, by whoever may take long: the transaction holds the writer until its end.
+    """
+    transaction.run("DELETE FROM name_level0")
+    transaction.run("DELETE FROM name_blocks")
+    transaction.run("DELETE FROM name_runs")
+    seq = names = 0
+    for portion in names_of_each:
+        rows = level0_rows(seq, portion)
+        transaction.insert_level0(rows)
+        seq += len(portion)
+        names += sum(row[2] for row in rows)
+        while _take_step(transaction, 1.0)[1]:
+            pass
+    return names
+
+
 # --- the steps -----------------------------------------------------------------------------------
+
+
+def _take_step(transaction: Transaction, least: float) -> tuple[float, bool]:
+    """How urgent the most urgent job was, and whether that was enough, and so a step of it taken."""
+    state = _read_state(transaction)
+    jobs = state.jobs()
+    if not jobs:
+        return 0.0, False
+    urgency, what, level = jobs[0]
+    if urgency < least:
+        return urgency, False
+    if what == "sort":
+        _sort_level0(transaction, state)
+    elif what == "merge":
+        _merge(transaction, state, level)
+    else:
+        _delete(transaction, next(r for r in state.runs if r.state == RETIRED and r.level == level))
+    return urgency, True
 
 
 def _read_state(transaction: Transaction) -> _State:

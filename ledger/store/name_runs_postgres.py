@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from ledger.store.name_runs import Block, Place, level0_places
+from ledger.store.name_runs import Block, Level0Row, Place, level0_places
 from ledger.store.protocol import NAME_LIMIT_MAX
 
 BLOCKS_MAX = 1 + NAME_LIMIT_MAX // 480  # further blocks of one run in one statement
@@ -90,6 +90,14 @@ class MergeTransaction:
         for run, body in self._driver.execute(_READ_BLOCKS, (list(runs), *done, *done, count)).fetchall():
             found[run].append(body)
         return list(found.values())
+
+    def insert_level0(self, rows: Sequence[Level0Row]) -> None:
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+        self._driver.execute(
+            "INSERT INTO name_level0 SELECT t.* FROM"
+            " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[]) AS t",
+            columns,
+        )
 
     def insert_blocks(self, run: int, blocks: Sequence[tuple[tuple[int, int, int], bytes]]) -> None:
         keys, seqs, ordinals = zip(*(first for first, _ in blocks), strict=True) if blocks else ((), (), ())

@@ -63,6 +63,9 @@ class MergeTransaction:
             for run in runs
         ]
 
+    def insert_level0(self, rows: Sequence[Level0Row]) -> None:
+        append(self._cursor, rows)
+
     def insert_blocks(self, run: int, blocks: Sequence[tuple[tuple[int, int, int], bytes]]) -> None:
         self._cursor.executemany(
             "INSERT INTO name_blocks VALUES (?, ?, ?, ?, ?)", [(run, *first, body) for first, body in blocks]

@@ -80,7 +80,7 @@ moves = st.one_of(
 
 
 @given(st.lists(moves, max_size=50))
-@settings(max_examples=20)
+@settings(max_examples=15)
 def test_a_search_gives_what_a_dictionary_gives(kept, played):
     kept.clear()
     for move in played:
@@ -103,8 +103,8 @@ def test_a_search_gives_what_a_dictionary_gives(kept, played):
 def test_every_step_of_every_merge_leaves_all_places_findable(indexed):
     chance = random.Random(11)
     seen: Counter[tuple[int, int]] = Counter()
-    for _ in range(14):
-        grow(indexed, chance, KEYS, commits=5)
+    for _ in range(7):
+        grow(indexed, chance, KEYS, commits=8)
         while indexed.index.step():
             seen.update(indexed.states())
             indexed.check(chance.choice(KEYS), None, 1000, descending=chance.random() < 0.5)
@@ -148,8 +148,8 @@ def test_a_page_of_a_name_with_many_places_reads_few_blocks(full_size, indexed, 
 
 def test_an_idle_index_has_few_runs_and_little_at_level_0(indexed):
     chance = random.Random(3)
-    for _ in range(20):
-        grow(indexed, chance, range(1000), commits=5)
+    for _ in range(10):
+        grow(indexed, chance, range(1000), commits=9)
         assert not indexed.index.maintain(1e9)
         waiting = Counter(level for level, state in indexed.states())
         assert max(waiting.values(), default=0) < name_runs_merge.FAN_IN
@@ -167,7 +167,7 @@ def test_an_idle_index_has_few_runs_and_little_at_level_0(indexed):
 def test_under_load_merging_keeps_up_only_as_far_as_it_must(indexed):
     chance = random.Random(5)
     most: Counter[int] = Counter()
-    for _ in range(120):
+    for _ in range(80):
         grow(indexed, chance, range(1000), commits=1)
         indexed.index.keep_up(1e9)
         states = indexed.states()
@@ -201,6 +201,30 @@ def test_nothing_is_asked_where_nothing_was_due_a_moment_ago(indexed):
     assert index.maintain(1.0) is False
     assert asked > 2
     assert indexed.states()
+
+
+def test_an_index_that_is_lost_is_made_again_from_what_the_statements_name(indexed):
+    chance = random.Random(8)
+    for _ in range(5):
+        grow(indexed, chance, KEYS, commits=6)
+        indexed.index.maintain(1e9)
+    named: dict[int, list[tuple[int, int]]] = {}
+    for key, places in indexed.places.items():
+        for seq, ordinal in places:
+            named.setdefault(seq, []).append((ordinal, key))
+    each = [name_runs.pack_names(named.get(seq, [])) for seq in range(indexed.size)]
+    with indexed.store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM name_runs WHERE level < 3")
+        connection.exec_driver_sql("DELETE FROM name_blocks WHERE key > 0")
+    with pytest.raises((AssertionError, StoreFailed)):
+        indexed.check_all()
+    with indexed.store.merging() as transaction:
+        count = name_runs_merge.rebuild(transaction, [each[:9], each[9:10], each[10:]])
+    assert count == sum(map(len, indexed.places.values()))
+    indexed.check_all()
+    grow(indexed, chance, KEYS, commits=6)
+    indexed.index.maintain(1e9)
+    indexed.check_all()
 
 
 def test_names_without_end_in_one_append_make_rows_of_bounded_size(full_size, indexed):
