@@ -347,8 +347,8 @@ def _as_json(read: Read) -> bytes:
 
 def _as_xml(read: Read) -> bytes:
     from traceability.epcis_xml import write_document
-    from traceability.epcis_xml.master_data import read_json
     from traceability.event_hash.documents import events_of
+    from traceability.master_data import read_json
 
     value = read.value
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

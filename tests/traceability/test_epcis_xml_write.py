@@ -13,9 +13,10 @@ from tt_epcis import CONTEXT, aggregation, object_event
 from tt_epcis_xml import shared_documents, vectors
 
 from traceability.epcis.validate import validate_event
-from traceability.epcis_xml import MasterDataRecord, NotWritable, read_document, write_document
+from traceability.epcis_xml import NotWritable, read_document, write_document
 from traceability.event_hash import Prefixes, event_hash
 from traceability.event_hash.documents import events_of
+from traceability.master_data import MasterDataRecord
 
 NOW = "2026-11-05T09:00:00Z"
 OWN = {"ex": "https://example.com/ns/", "other": "https://example.com/other#"}

@@ -6,7 +6,7 @@ import pytest
 from tt_epcis_xml import document
 
 from traceability.epcis_xml import read_document
-from traceability.epcis_xml.master_data import as_json, read_json
+from traceability.master_data import as_json, read_json
 
 XML = """<EPCISHeader><extension><EPCISMasterData><VocabularyList>
   <Vocabulary type="urn:epcglobal:epcis:vtype:BusinessLocation"><VocabularyElementList>

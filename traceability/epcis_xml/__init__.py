@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from traceability.epcis_xml.document import XmlDocument, XmlEvent, is_xml, read_document
 from traceability.epcis_xml.faults import XmlFault
-from traceability.epcis_xml.master_data import MasterDataRecord
 from traceability.epcis_xml.parse import SIZE_MAX, XmlRefused
 from traceability.epcis_xml.write import NotWritable, write_document
 
 __all__ = [
     "SIZE_MAX",
-    "MasterDataRecord",
     "NotWritable",
     "XmlDocument",
     "XmlEvent",

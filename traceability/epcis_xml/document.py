@@ -15,13 +15,13 @@ from keys.errors import Fault
 from traceability.epcis.formats import is_time
 from traceability.epcis.run import FAULTS_MAX
 from traceability.epcis.validate import validate_event
-from traceability.epcis_xml import master_data
 from traceability.epcis_xml.events import EVENT_TYPES, QUANTITY_EVENT, Reading, read_event
 from traceability.epcis_xml.faults import XmlFault
-from traceability.epcis_xml.master_data import MasterDataRecord
+from traceability.epcis_xml.master_data import read_xml
 from traceability.epcis_xml.names import Names
 from traceability.epcis_xml.parse import SIZE_MAX, XmlRefused, parse
 from traceability.event_hash import Prefixes, event_hash
+from traceability.master_data import MasterDataRecord, as_json
 
 _DOCUMENTS = {
     "{urn:epcglobal:epcis:xsd:2}EPCISDocument": ("EPCISDocument", "2"),
@@ -91,7 +91,7 @@ class XmlDocument:
             document["creationDate"] = self.creation_date
         document.update(self.header)
         events = [event.value for event in self.events]
-        vocabularies = master_data.as_json(self.master_data)
+        vocabularies = as_json(self.master_data)
         if self.kind == "EPCISDocument":
             if vocabularies:
                 document["epcisHeader"] = {"epcisMasterData": {"vocabularyList": vocabularies}}
@@ -249,7 +249,7 @@ def _parts(
                     if kind == "EPCISDocument"
                     else "/epcisBody/queryResults/resultsBody/vocabularyList"
                 )
-                records += master_data.read_xml(child, pointer, reading)
+                records += read_xml(child, pointer, reading)
             elif tag == _SBDH + "StandardBusinessDocumentHeader":
                 header.update(_business_header(child))
             elif tag in ("queryName", "subscriptionID"):

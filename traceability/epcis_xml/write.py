@@ -16,10 +16,10 @@ from lxml import etree
 
 from keys.errors import Malformed
 from traceability.epcis_xml import vocabulary as words
-from traceability.epcis_xml.master_data import MasterDataRecord
 from traceability.epcis_xml.names import is_standard
 from traceability.event_hash import Prefixes
 from traceability.event_hash.names import GS1_PREFIXES
+from traceability.master_data import MasterDataRecord
 
 EPCIS_NAMESPACE = "urn:epcglobal:epcis:xsd:2"
 QUERY_NAMESPACE = "urn:epcglobal:epcis-query:xsd:2"
