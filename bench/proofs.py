@@ -21,7 +21,9 @@ from pathlib import Path
 from ledger import entry, tiles
 from ledger.merkle import verify_inclusion
 from ledger.store import schema
-from ledger.store.protocol import Head, Record
+from ledger.store.entry_rows import pack_entries
+from ledger.store.packing import pack
+from ledger.store.protocol import Head, Rows
 from ledger.store.sqlite import SqliteReader, open_reader, open_writer
 
 LEAVES = 10_000_000
@@ -61,17 +63,22 @@ def make(path: Path, leaves: int) -> None:
                 entry.render_time(now),
             ),
         )
-    records = []
-    for seq in range(whole, leaves):
-        data = entry.render(entry.Entry(seq, "event", now, bytes(32), os.urandom(32), 0))
-        records.append(Record(seq, "event", data, os.urandom(700), seq.to_bytes(44, "big")))
-    builder.extend([entry.leaf_hash(record.entry) for record in records])
+    places = range(whole, leaves)
+    held = [entry.render(entry.Entry(seq, "event", now, bytes(32), os.urandom(32), 0)) for seq in places]
+    rows = Rows(
+        whole,
+        pack_entries(whole, held),
+        [(1, pack([os.urandom(700)])) for _ in places],
+        [seq.to_bytes(44, "big") for seq in places],
+        [b""] * len(places),
+    )
+    builder.extend([entry.leaf_hash(data) for data in held])
     edges = [
         tiles.TileWrite(level, builder.size >> (8 * (level + 1)), hashes)
         for level, hashes in enumerate(builder.edges)
         if level and hashes
     ]
-    store.append(old, records, replace(old, tree_size=leaves, root_hash=builder.root(), events=leaves), edges)
+    store.append(old, rows, replace(old, tree_size=leaves, root_hash=builder.root(), events=leaves), edges)
     store.close()
 
 
