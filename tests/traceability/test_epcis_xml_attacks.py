@@ -241,7 +241,16 @@ def test_nesting_that_a_parser_allows_is_still_bounded(tag):
     assert read.faults
 
 
-@pytest.mark.parametrize("where", ["<action>{}</action>", "<ex:a>{}</ex:a>", '<ex:a b="{}"/>'])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "<action>{}</action>",
+        "<ex:a>{}</ex:a>",
+        '<ex:a b="{}"/>',
+        '<sourceList><source type="urn:{}">urn:x:y</source></sourceList>',
+        '<sensorElementList><sensorElement><sensorReport type="urn:{}"/></sensorElement></sensorElementList>',
+    ],
+)
 def test_long_values_are_refused(where):
     long = where.format("x" * (parsing.TEXT_MAX + 1))
     read = read_document(document(EVENT_2_0.replace("<action>OBSERVE</action>", long)))

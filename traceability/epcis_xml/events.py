@@ -327,7 +327,7 @@ def _typed(member: str, spellings: Mapping[str, str]) -> Convert:
         value: dict[str, Any] = {}
         for name, content in element.attrib.items():
             if name == "type":
-                content = content.strip()
+                content = _bounded(content.strip(), element, pointer + "/type", reading)
                 value["type"] = spellings.get(content, content)
                 reading.at(pointer + "/type", element, "type")
             elif not name.startswith(_INSTANCE):

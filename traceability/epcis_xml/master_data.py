@@ -20,7 +20,7 @@ def read_xml(vocabulary_list: Any, pointer: str, reading: Reading) -> tuple[Mast
         index += 1
         here = f"{pointer}/{index}"
         kind = vocabulary.get("type")
-        if not kind:
+        if not kind or len(kind) > TEXT_MAX:
             reading.add(
                 "epcis.master-data", vocabulary, here, "a <Vocabulary> says its type", 'Say type="…".'
             )
@@ -52,9 +52,9 @@ def _xml_record(kind: str, element: Any, pointer: str, reading: Reading) -> Mast
             for child in attribute:
                 read_extension(child, inner, pointer, reading, 1)
             value = inner
-        attributes.append((attribute.get("id", ""), value))
+        attributes.append((attribute.get("id", "")[:TEXT_MAX], value))
     children = [
-        (child.text or "").strip()
+        (child.text or "").strip()[:TEXT_MAX]
         for part in element.iterchildren("children")
         for child in part.iterchildren("id")
     ]

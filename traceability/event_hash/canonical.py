@@ -32,7 +32,8 @@ def event_hash(
 
     event     as keys.strict_json or epcis_xml read it; need not be valid
     context   the @context of the document around it, or Prefixes made of that once for many events
-    from_xml  whether it was read from XML, where only GS1's own prefixes stand for something in values
+    from_xml  whether it was read from XML, where only GS1's own prefixes stand for something in values;
+              Prefixes know it themselves
     ignored   names of fields to leave out: bare names of the standard, or "{namespace}local"
 
     Raises EventUnhashable "hash.kind", "hash.type", "hash.time", "hash.prefix" or "hash.depth".
