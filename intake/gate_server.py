@@ -186,9 +186,9 @@ class GateServer:
         arrived = 0
         try:
             while (body := peer.take_frame()) is not None:
-                for submission in decode_frame(body):
-                    # A frame's bytes are shared out, so that they are counted off again as it is answered.
-                    waiting = _Waiting(peer, submission, len(body) if arrived == 0 else 0)
+                submissions = decode_frame(body)
+                for submission in submissions:
+                    waiting = _Waiting(peer, submission, len(body) // len(submissions))
                     (self._large if len(submission) >= LARGE_COUNT else self._small).append(waiting)
                     self._waiting_size += waiting.size
                     arrived += 1

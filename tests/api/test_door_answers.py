@@ -130,6 +130,14 @@ def test_what_was_appended_is_told_alike(site, count):
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize("front", [through_flask, on_the_loop])
+def test_201_is_for_those_of_whom_nothing_was_refused(site, front):
+    proceed = [LINES, ("GS1-Capture-Error-Behaviour", "proceed")]
+    assert front(site, "/statements", proceed, event(site, "r1") + b"\nnonsense").status == 200
+    assert front(site, "/statements", proceed, event(site, "r2")).status == 201
+    assert front(site, "/statements", proceed, b"nonsense").status == 200
+
+
 def test_a_body_in_pieces_is_one_body(site):
     lines = b"\n".join([event(site, "p1"), event(site, "p2")])
     assert on_the_loop(site, "/statements", [LINES], lines, pieces=7).status == 201
