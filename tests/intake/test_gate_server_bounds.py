@@ -26,6 +26,7 @@ from intake.wire import (
     submission_of,
 )
 from keys.errors import Fault
+from ledger.store.packing import pack_parts
 
 LARGE = gate_server.LARGE_COUNT
 NOTHING = submission_of([], rollback=False)
@@ -37,7 +38,7 @@ def of_size(count: int, number: int = 0) -> Submission:
         count=count,
         digests=bytes(DIGEST_SIZE * count),
         unique_keys=bytes(44 * count),
-        parts=[(count, b"")] if count else [],
+        parts=pack_parts([b""] * count),
         names=b"",
         name_counts=b"",
         sorts=[("event", "t", "k")] if count else [],
