@@ -406,7 +406,7 @@ def main() -> int:
     output = FOLDER / "large.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"stores": {}}
-    if output.exists() and not options.fresh:
+    if output.exists():
         document = json.loads(output.read_text())
     document["machine"] = report.machine()
     document["names_per_event"], document["events_per_append"] = NAMES, BATCH
