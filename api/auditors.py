@@ -27,11 +27,12 @@ from api.reading import Reading, stored
 from api.requests import JOSE, JWS_LINES, parse_integer, read_arguments, require_integer, require_text
 from api.services import Services
 from intake import disclosure
+from intake.authority import EVENT_TYP
 from keys import base64url, envelope
 from ledger import entry as entry_format
 from ledger import tiles
 from ledger.errors import ProofMalformed
-from traceability.history import History
+from traceability.history import History, HistoryItem
 from verifier.trust import Trust
 
 JSON = "application/json"
@@ -213,18 +214,25 @@ def _history(epc: str, found: History) -> dict[str, Any]:
         "note": HISTORY_NOTE,
         "truncated": found.truncated,
         "withheld": found.withheld,
-        "events": [
-            {
-                "seq": item.seq,
-                "ordinal": item.ordinal,
-                "via": list(item.via),
-                "recorded_at": entry_format.render_time(entry_format.parse(item.entry).recorded_at),
-                "statement": base64url.encode(entry_format.parse(item.entry).statement),
-                "event": orjson.Fragment(envelope.parse(item.statement_bytes).payload),
-            }
-            for item in found.items
-        ],
+        "events": [_history_item(item) for item in found.items],
     }
+
+
+def _history_item(item: HistoryItem) -> dict[str, Any]:
+    entry = entry_format.parse(item.entry)
+    members = {
+        "seq": item.seq,
+        "ordinal": item.ordinal,
+        "via": list(item.via),
+        "recorded_at": entry_format.render_time(entry.recorded_at),
+        "statement": base64url.encode(entry.statement),
+    }
+    statement = envelope.parse(item.statement_bytes)
+    if statement.typ == EVENT_TYP:
+        return {**members, "event": orjson.Fragment(statement.payload)}  # as it was signed
+    if item.event.derived_from is not None:
+        members["derived_from"] = item.event.derived_from
+    return {**members, "event": item.event.bare_value}
 
 
 def trust_document(origin: str, trust: Trust, files: Mapping[str, str]) -> bytes:

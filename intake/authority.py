@@ -14,6 +14,7 @@ from keys import key_statements
 from keys.registry import Party
 
 EVENT_TYP = "epcis-event+jws"
+DOCUMENT_TYP = "epcis-document+jws"
 KEY_TYP = key_statements.TYP_KEY
 GENESIS_TYP = key_statements.TYP_GENESIS
 ANCHOR_TYP = "anchor+jws"
@@ -21,13 +22,18 @@ ANCHOR_TYP = "anchor+jws"
 # The kind of entry that a statement of each class becomes.
 KIND_OF_TYP: Mapping[str, str] = {
     EVENT_TYP: "event",
+    DOCUMENT_TYP: "event",  # one entry for all of its events
     KEY_TYP: "key",
     ANCHOR_TYP: "anchor",
     GENESIS_TYP: "genesis",
 }
 
 # Key statements are not here: keys.registry decides about them by its own, stricter rules.
-ROLE_FOR_TYP: Mapping[str, str] = {EVENT_TYP: "emitter", ANCHOR_TYP: "operator"}
+ROLE_FOR_TYP: Mapping[str, str] = {
+    EVENT_TYP: "emitter",
+    DOCUMENT_TYP: "emitter",
+    ANCHOR_TYP: "operator",
+}
 
 # Without these nobody could verify anything. They hold keys and check values, never trade secrets.
 ALWAYS_READABLE = frozenset({GENESIS_TYP, KEY_TYP, ANCHOR_TYP})
@@ -50,6 +56,7 @@ def may_read(policy: Mapping[str, Any], caller: str | None, typ: str) -> bool:
     policy  the ledger's policy from genesis; only {"read": "public"} opens payloads to everybody
     caller  a party id once callers can prove who they are; None is anybody
 
-    Refuses unless a rule says otherwise.
+    A document is shown whole or not at all: its signature is over all of it. Refuses unless a rule says
+    otherwise.
     """
     return typ in ALWAYS_READABLE or policy.get("read") == "public"

@@ -3,6 +3,7 @@
 Judging is the interpreter's work and happens in the loop itself: threads that wrestle for the interpreter
 lock around each signature cost a third of a core. A large request judges one slice in each turn of the
 loop, and two of them take turns, so whoever sends one event waits for one slice and not for a batch.
+A statement that is large by itself is a document, which cannot be cut: a thread judges it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from intake import wire
@@ -29,6 +31,7 @@ from intake.service import (
 from keys.registry import Registry
 
 SLICE_COUNT = 48  # statements judged in one turn of the loop: about 4 ms
+STATEMENT_IN_LOOP_MAX = 32 * 1024  # bytes: a document of some 20 events; the largest takes 0.1 s
 PACKED_IN_LOOP_MAX = 2048  # statements of one message that are packed in the loop; more, and a thread does it
 
 Result = TypeVar("Result")
@@ -78,6 +81,8 @@ class Flow:
     async def _judge(
         self, lines: Sequence[bytes], registry: Registry, allowed_typs: Collection[str], now: datetime
     ) -> list[Judged]:
+        if any(len(raw) > STATEMENT_IN_LOOP_MAX for raw in lines):
+            return await self._judge_large(lines, registry, allowed_typs, now)
         if len(lines) <= SLICE_COUNT:
             return [judge(raw, registry, allowed_typs, now) for raw in lines]
         judged: list[Judged] = []
@@ -87,6 +92,25 @@ class Flow:
                     judge(raw, registry, allowed_typs, now) for raw in lines[start : start + SLICE_COUNT]
                 ]
                 await asyncio.sleep(0)  # with the turn in hand: one slice a turn of the loop
+        return judged
+
+    async def _judge_large(
+        self, lines: Sequence[bytes], registry: Registry, allowed_typs: Collection[str], now: datetime
+    ) -> list[Judged]:
+        """The same where large statements are among them: the large ones one by one in a thread."""
+        judged: list[Judged] = []
+        start = 0
+        while start < len(lines):
+            if len(lines[start]) > STATEMENT_IN_LOOP_MAX:
+                large = lines[start]
+                judged.append(await self._in_pool(partial(judge, large, registry, allowed_typs, now)))
+                start += 1
+                continue
+            end = start
+            while end < len(lines) and len(lines[end]) <= STATEMENT_IN_LOOP_MAX:
+                end += 1
+            judged += await self._judge(lines[start:end], registry, allowed_typs, now)
+            start = end
         return judged
 
     async def _pack(self, good: Sequence[Prepared], rollback: bool) -> wire.Submission:

@@ -19,6 +19,7 @@ from intake.errors import KindNotTaken
 from keys import envelope
 from keys.errors import Fault, Unverifiable
 from keys.registry import KeyRecord, Registry
+from traceability.documents import read_named_document
 from traceability.epcis.familiar import read_named
 
 PARTIES_CACHED = 4096
@@ -50,7 +51,7 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: datetime) -> Prepared:
     """Parse, authenticate and validate one statement.
 
-    Raises Malformed (not a strict JWS, or not a valid event), Refused (a class this door does not
+    Raises Malformed (not a strict JWS, or not a valid event or document), Refused (a class this door does not
     take, another ledger's audience), Unverifiable (a key nobody registered) or Refuted (the
     signature). One signature verification; about as much again for everything else.
     """
@@ -71,6 +72,8 @@ def prepare(raw: bytes, registry: Registry, allowed_typs: Collection[str], now: 
     names = b""
     if typ == authority.EVENT_TYP:
         event_time, names = read_named(statement.payload, now=now)
+    elif typ == authority.DOCUMENT_TYP:
+        event_time, names = read_named_document(statement.payload, now=now)
     return Prepared(
         raw,
         typ,

@@ -203,7 +203,7 @@ def conclude(judged: Sequence[Judged], answer: wire.Outcome | None) -> Outcome:
 
 def event_typs() -> frozenset[str]:
     """Classes that partners may submit."""
-    return frozenset({authority.EVENT_TYP})
+    return frozenset({authority.EVENT_TYP, authority.DOCUMENT_TYP})
 
 
 def key_typs() -> frozenset[str]:

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 from ledger import entry as entry_format
 from ledger.store.protocol import Head
 from projection import segments
-from projection.statements import LedgerReader, microseconds, recorded_at, typ_and_payload
+from projection.statements import LedgerReader, content_of, microseconds, recorded_at
 from projection.store import ProjectionWriter, State
 from traceability.epcis.formats import parse_time
 from traceability.queries.masterdata import NOTHING_KNOWN, Record, records_of
 from traceability.queries.matches import Look
 from traceability.queries.terms import terms_of
-from traceability.readers import event_values
 
 BATCH_ENTRIES = 8_192
 BATCH_SIZE_MAX = 16 * 1024 * 1024  # bytes of statements held at once, beyond one read
@@ -145,14 +144,13 @@ class _Batch:
         if statement is None:
             return
         self.size += len(statement)
-        read = typ_and_payload(statement)
-        if read is None:
+        content = content_of(statement)
+        if content is None:
             return
-        for ordinal, event in event_values(*read):
-            if isinstance(event, dict):
-                self._add_event(seq, ordinal, event, recorded)
-        if isinstance(read[1], dict) and "epcisHeader" in read[1]:
-            self.records += [(seq, record) for record in records_of(read[1])]
+        for ordinal, event in content.bare_events():
+            self._add_event(seq, ordinal, event, recorded)
+        if isinstance(content.value, dict) and "epcisHeader" in content.value:
+            self.records += [(seq, record) for record in records_of(content.value)]
 
     def _add_event(self, seq: int, ordinal: int, event: dict[str, Any], recorded: int) -> None:
         time = event.get("eventTime")

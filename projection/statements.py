@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from keys.errors import Fault
-from traceability.readers import READERS, event_values, parse_payload
+from traceability.readers import READERS, Content, read_content
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -33,24 +33,25 @@ class LedgerReader(Protocol):
     def read_statements(self, start: int, end: int) -> Sequence[bytes | None]: ...
 
 
-def typ_and_payload(raw: bytes) -> tuple[str, Any] | None:
-    """A stored statement's typ and parsed payload; None for one that is no event's, or cannot be read."""
+def content_of(raw: bytes) -> Content | None:
+    """What a stored statement says; None for one that is no event's, or cannot be read."""
     try:
         header64, payload64, _ = raw.split(b".")
         typ = orjson.loads(_decode(header64))["typ"]
         if typ not in READERS:
             return None
-        return typ, parse_payload(_decode(payload64))
+        return read_content(typ, _decode(payload64))
     except (ValueError, KeyError, TypeError, Fault):
         return None
 
 
 def events_of(raw: bytes) -> list[tuple[int, dict[str, Any]]]:
-    """(ordinal, event) of each event in a stored statement. About 6 µs for 1 KB."""
-    read = typ_and_payload(raw)
-    if read is None:
-        return []
-    return [(ordinal, event) for ordinal, event in event_values(*read) if isinstance(event, dict)]
+    """(ordinal, event) of each event in a stored statement, each with all of its @context.
+
+    About 6 µs for 1 KB; 60 µs where it must be derived from XML.
+    """
+    content = content_of(raw)
+    return [] if content is None else list(content.bare_events())
 
 
 def typ_of(raw: bytes) -> str:

@@ -95,6 +95,17 @@ class Event:
 
     value: Mapping[str, Any]  # the event itself, as it was read; never altered
     document_context: Any = None  # the @context of the document around it, if it came in one
+    derived_from: str | None = None  # "xml" where the value was read from bytes that say it otherwise
+
+    @property
+    def bare_value(self) -> dict[str, Any]:
+        """The event as it stands for itself: with the @context of its document, and then its own."""
+        outer, own = self.document_context, self.value.get("@context")
+        if outer is None or outer == own:
+            return dict(self.value)
+        if own is None:
+            return {**self.value, "@context": outer}
+        return {**self.value, "@context": [*_listed(outer), *_listed(own)]}
 
     @property
     def type(self) -> str:
@@ -279,6 +290,10 @@ class Event:
             Party(words.SOURCE_DEST_TYPE.word(p["type"]), Named(p[member], judge(p[member])[0]))
             for p in self.value.get(field, ())
         )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if type(value) is list else [value]
 
 
 def _named(identifier: str | None) -> Named | None:

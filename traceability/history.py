@@ -16,7 +16,7 @@ from keys.errors import Fault
 from traceability.event import Event
 from traceability.gs1.canonical import judge
 from traceability.names import index_key, names_v1
-from traceability.readers import document_context, event_values, parse_payload
+from traceability.readers import read_content
 
 ITEMS_MAX = 1_000  # what one answer shows, unless it is asked for more
 PLACES_READ_MAX = 20_000  # statements read for one answer; a reused pallet has thousands
@@ -235,16 +235,14 @@ class _Walk:
             return None
         try:
             statement = envelope.parse(raw)
-            value = parse_payload(statement.payload)
+            content = read_content(statement.typ, statement.payload)
         except Fault:
             # What was admitted can be read; what was altered since is the audit's to report.
             return {}
-        context = document_context(statement.typ, value)
         names: dict[int, set[str]] = {}
-        for ordinal, name in names_v1(statement.typ, value):
+        for ordinal, name in names_v1(content.typ, content.value):
             names.setdefault(ordinal, set()).add(name)
         return {
-            ordinal: _Read(Event(event, context), raw, frozenset(names.get(ordinal, ())))
-            for ordinal, event in event_values(statement.typ, value)
-            if isinstance(event, dict)
+            ordinal: _Read(event, raw, frozenset(names.get(ordinal, ())))
+            for ordinal, event in content.events()
         }

@@ -14,7 +14,7 @@ from keys import envelope
 from ledger import checkpoint as checkpoints
 from ledger import entry as entries
 from ledger import tiles
-from traceability.history import History, HistoryItem, HistoryReader
+from traceability.history import History, HistoryItem, HistoryReader, Place
 from traceability.history import history as find_history
 from verifier import bundle as bundles
 from verifier.bundle import Bundle, Consistency, Item
@@ -99,7 +99,7 @@ def _find_packing(reader: EvidenceReader, epc: str, history: History) -> set[int
     for item in history.items:
         for child, parent in zip((epc, *item.via), item.via, strict=False):
             if packing.parent_of(child) != parent:
-                event = _find_last_packing(reader, child, parent, before=item.seq)
+                event = _find_last_packing(reader, child, parent, before=(item.seq, item.ordinal))
                 if event is not None:
                     found.add(event.seq)
                     packing.follow(event.seq, event.event)
@@ -107,11 +107,13 @@ def _find_packing(reader: EvidenceReader, epc: str, history: History) -> set[int
     return found
 
 
-def _find_last_packing(reader: EvidenceReader, child: str, parent: str, *, before: int) -> HistoryItem | None:
+def _find_last_packing(
+    reader: EvidenceReader, child: str, parent: str, *, before: Place
+) -> HistoryItem | None:
     own = find_history(reader, child, through_aggregation=False, limit=bundles.ENTRIES_MAX)
     last = None
     for item in own.items:
-        if item.seq >= before:
+        if (item.seq, item.ordinal) >= before:
             break
         if is_packing(item.event) and item.event.parent is not None and item.event.parent.name == parent:
             last = item

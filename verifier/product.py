@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keys.errors import Fault
+from traceability.documents import read_document_content
 from traceability.epcis.validate import read_event
 from traceability.errors import NoReader
 from traceability.event import Event
 from traceability.names import names_v1
-from traceability.readers import TYP_EVENT
+from traceability.readers import READERS, TYP_DOCUMENT, Content
 from verifier.errors import EvidenceIncomplete, EvidenceRefuted
 
 NESTING_MAX = 16  # packs in boxes in cases on pallets in containers on ships: six are common
@@ -23,7 +24,7 @@ NESTING_MAX = 16  # packs in boxes in cases on pallets in containers on ships: s
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One event of the file, whose signature was checked elsewhere."""
+    """One statement of the file, an event or a document of events, whose signature was checked elsewhere."""
 
     seq: int
     typ: str
@@ -37,29 +38,33 @@ class _Link:
 
 
 def require_about(subject: str, events: Sequence[Told]) -> None:
-    """Check that each event is valid, and about the product.
+    """Check that each statement is valid, and about the product.
 
     subject  canonical name
     events   ascending by seq
 
-    An event that packs one of the product's later containers is welcome as
-    far as a later one needs it. Raises EvidenceRefuted, EvidenceIncomplete or
-    EventRejected. Linear in the events and what they name.
+    Of a document one event must be about it: the others come with it, for nobody
+    can take a part of what was signed. A statement that packs one of the product's
+    later containers is welcome as far as a later one needs it. Raises
+    EvidenceRefuted, EvidenceIncomplete or EventRejected. Linear in the events and
+    what they name.
     """
     if not events:
         raise EvidenceIncomplete("subject.none", f"the file shows no event about {subject}")
     packing = Packing()
-    unexplained: dict[int, Event] = {}
+    unexplained: list[int] = []
     needed: set[int] = set()
     for told in events:
-        event, names = _read(told)
-        chain = packing.around(subject)
-        reached = next((place for place, (name, _) in enumerate(chain) if name in names), None)
-        if reached is None:
-            unexplained[told.seq] = event
-        else:
-            needed.update(seq for _, seq in chain[: reached + 1])
-        packing.follow(told.seq, event)
+        is_about = False
+        for event, names in _read(told):
+            chain = packing.around(subject)
+            reached = next((place for place, (name, _) in enumerate(chain) if name in names), None)
+            if reached is not None:
+                is_about = True
+                needed.update(seq for _, seq in chain[: reached + 1])
+            packing.follow(told.seq, event)
+        if not is_about:
+            unexplained.append(told.seq)
     for seq in unexplained:
         if seq not in needed:
             raise EvidenceRefuted(
@@ -68,17 +73,23 @@ def require_about(subject: str, events: Sequence[Told]) -> None:
             )
 
 
-def _read(told: Told) -> tuple[Event, frozenset[str]]:
-    """The event, if it is a valid one, and everything it names."""
-    if told.typ != TYP_EVENT:
+def _read(told: Told) -> list[tuple[Event, frozenset[str]]]:
+    """Each event with everything it names, if all of the statement is valid."""
+    if told.typ not in READERS:
         raise NoReader("typ.unknown", f"entry {told.seq} is of class {told.typ!r}, which is not known here")
     try:
-        event = read_event(told.payload)
+        if told.typ == TYP_DOCUMENT:
+            content = read_document_content(told.payload)
+        else:
+            content = Content(told.typ, read_event(told.payload).value, None)
     except Fault as fault:
         raise EvidenceRefuted(
             "event.invalid", f"Entry {told.seq} is not a valid EPCIS event: {fault.detail}", fault.pointer
         ) from fault
-    return event, frozenset(name for _, name in names_v1(told.typ, event.value))
+    names: dict[int, set[str]] = {}
+    for ordinal, name in names_v1(content.typ, content.value):
+        names.setdefault(ordinal, set()).add(name)
+    return [(event, frozenset(names.get(ordinal, ()))) for ordinal, event in content.events()]
 
 
 def is_packing(event: Event) -> bool:

@@ -22,6 +22,9 @@ from traceability.epcis_xml.names import Names
 from traceability.epcis_xml.parse import SIZE_MAX, XmlRefused, parse
 from traceability.event_hash import Prefixes, event_hash
 from traceability.master_data import MasterDataRecord, as_json
+from traceability.readers import is_xml
+
+__all__ = ["XmlDocument", "XmlEvent", "is_xml", "read_document"]
 
 _DOCUMENTS = {
     "{urn:epcglobal:epcis:xsd:2}EPCISDocument": ("EPCISDocument", "2"),
@@ -156,12 +159,6 @@ def read_document(
         ignored,
         tuple(faults),
     )
-
-
-def is_xml(data: bytes) -> bool:
-    """Whether bytes mean to be XML rather than JSON: their first character that counts is a <."""
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return head[:1] == b"<" or head[:2] in (b"\xff\xfe", b"\xfe\xff")
 
 
 def _unwrapped(root: Any) -> Any:
