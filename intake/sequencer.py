@@ -198,7 +198,7 @@ def _groups(submissions: Sequence[Submission]) -> list[list[Submission]]:
     size = 0
     open_group = False
     for submission in submissions:
-        alone = any(kind == "key" for kind, _, _ in submission.sorts)
+        alone = "key" in [kind for kind, _, _ in submission.sorts]
         if alone or not open_group or size + len(submission) > APPEND_COUNT_MAX:
             groups.append([])
             size = 0

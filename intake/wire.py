@@ -240,9 +240,9 @@ def _require_shape(submission: Submission) -> None:
     if (
         len(submission.digests) != DIGEST_SIZE * count
         or len(submission.unique_keys) != UNIQUE_KEY_SIZE * count
-        or sum(held for held, _ in submission.parts) != count
+        or sum([held for held, _ in submission.parts]) != count
         # One statement too many in a part would shift all its neighbours.
-        or any(part_count(body) != held for held, body in submission.parts)
+        or [part_count(body) for _, body in submission.parts] != [held for held, _ in submission.parts]
         or len(submission.name_counts) not in (0, 4 * count)
         or len(submission.sort_of) != (2 * count if len(submission.sorts) > 1 else 0)
         or (count > 0) != bool(submission.sorts)

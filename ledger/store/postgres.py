@@ -40,7 +40,6 @@ from ledger.store.rules import (
     RowReader,
     entries_of,
     keys_below,
-    numbered,
     require_keys,
     select_rows,
     spread,
@@ -54,7 +53,6 @@ READ_CONNECTIONS_MAX = 8  # of one process; a server's max_connections must hold
 WRITE_CONNECTIONS_MAX = 4  # the log's own, and anchoring's
 LOOKUP_BATCH = 10_000  # keys in one query
 TURN_S = 1.0  # how long a loser may hold the head's lock while it judges again; the server sees to it
-COPY_MIN = 10  # records from which COPY's own round trips are worth it
 
 _HEAD = (
     "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
@@ -70,22 +68,18 @@ _SWAP_HEAD = (
     "UPDATE head SET tree_size = %s, root_hash = %s, last_leaf_hash = %s, keys_seq = %s, recorded_at = %s,"
     " checkpoint = %s, events = %s WHERE tree_size = %s AND root_hash = %s RETURNING 1"
 )
-# The swap and few records in one statement. Each part reads what the swap gave, so none comes before it.
-_SWAP_AND_INSERT = (
+# The swap and one row of each table in one statement: up to 64 statements take one round trip. Each part
+# reads what the swap gave, so none comes before it. The keys travel joined, and are cut apart here.
+_APPEND_ROW = (
     "WITH swapped AS ({swap}),"
-    " e AS (INSERT INTO entries SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %b::bytea[]) AS t"
-    " WHERE EXISTS (SELECT FROM swapped)),"
-    " s AS (INSERT INTO statements SELECT t.* FROM unnest(%s::bigint[], %s::bigint[], %b::bytea[]) AS t"
-    " WHERE EXISTS (SELECT FROM swapped)),"
-    " u AS (INSERT INTO unique_keys SELECT t.* FROM unnest(%b::bytea[], %s::bigint[]) AS t"
-    " WHERE EXISTS (SELECT FROM swapped)),"
-    " n AS (INSERT INTO name_level0 SELECT t.* FROM"
-    " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[]) AS t"
-    " WHERE EXISTS (SELECT FROM swapped))"
+    " e AS (INSERT INTO entries SELECT %s::bigint, %s::bigint, %b::bytea FROM swapped),"
+    " s AS (INSERT INTO statements SELECT %s::bigint, %s::bigint, %b::bytea FROM swapped),"
+    " u AS (INSERT INTO unique_keys SELECT substr(%b::bytea, %s::int * i + 1, %s::int), %s::bigint + i"
+    " FROM swapped, generate_series(0, %s::int) AS i),"
+    " n AS (INSERT INTO name_level0 SELECT %s::bigint, %s::bigint, %s::bigint, %b::bytea"
+    " FROM swapped WHERE %s::boolean)"
     " SELECT 1 FROM swapped"
-)
-_APPEND_FIRST = _SWAP_AND_INSERT.format(swap=_FIRST_HEAD)
-_APPEND_FEW = _SWAP_AND_INSERT.format(swap=_SWAP_HEAD)
+).replace("{swap}", _SWAP_HEAD)
 _BOUND_TURN = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
 _TILE = "INSERT INTO tiles VALUES (%s, %s, %b)"
 _EDGE = (
@@ -322,12 +316,11 @@ def _write(
     tiles: Sequence[TileWrite],
 ) -> None:
     """Everything of an append but its end."""
-    few = rows.count < COPY_MIN
+    alone = None if expected is None else _single_row(rows)
     # In a pipeline BEGIN travels with it, so that a small append takes one round trip, and COMMIT another.
     with connection.pipeline():
-        if few:
-            statement = _APPEND_FIRST if expected is None else _APPEND_FEW
-            swapped = connection.execute(statement, (*_swap_of(expected, new), *_columns_of(rows)))
+        if alone is not None:
+            swapped = connection.execute(_APPEND_ROW, (*_swap_of(expected, new), *alone))
         else:
             statement = _FIRST_HEAD if expected is None else _SWAP_HEAD
             swapped = connection.execute(statement, _swap_of(expected, new))
@@ -335,7 +328,7 @@ def _write(
         if expected is None:
             raise HeadMoved("store.head", "the ledger has its genesis already")
         raise HeadMoved("store.head", f"the head is no longer at size {expected.tree_size}")
-    if not few:
+    if alone is None:
         _copy(connection, rows)
     if tiles:
         with connection.pipeline():
@@ -360,19 +353,22 @@ def _swap_of(expected: Head | None, new: Head) -> tuple[object, ...]:
     return (*state, expected.tree_size, expected.root_hash)
 
 
-def _columns_of(rows: Rows) -> tuple[list[Any], ...]:
-    """All of them as columns, for unnest()."""
-    first = rows.first_seq
-    tables: list[tuple[Sequence[tuple[Any, ...]], int]] = [
-        (numbered(first, rows.entries), 3),
-        (numbered(first, rows.statements), 3),
-        (list(zip(rows.unique_keys, range(first, first + rows.count), strict=True)), 2),
-        (level0_rows(first, rows.names), 4),
-    ]
-    columns: list[list[Any]] = []
-    for table, width in tables:
-        columns += list(map(list, zip(*table, strict=True))) or [[]] * width
-    return tuple(columns)
+def _single_row(rows: Rows) -> tuple[Any, ...] | None:
+    """The values of _APPEND_ROW, if they are no more than one row of each table."""
+    sizes = set(map(len, rows.unique_keys))
+    if not len(rows.entries) == len(rows.statements) == len(sizes) == 1:
+        return None
+    named = level0_rows(rows.first_seq, rows.names)
+    if len(named) > 1:
+        return None
+    first, (size,) = rows.first_seq, sizes
+    return (
+        *(first, *rows.entries[0]),
+        *(first, *rows.statements[0]),
+        *(b"".join(rows.unique_keys), size, size, first, rows.count - 1),
+        *(named[0] if named else (first, first, 0, b"")),
+        bool(named),
+    )
 
 
 def _copy(connection: psycopg.Connection[Any], rows: Rows) -> None:

@@ -232,16 +232,17 @@ def test_a_driver_that_repeats_the_password_is_not_repeated(filled):
     assert tt_postgres.PASSWORD not in str(fault.value)
 
 
-@pytest.mark.parametrize("count", [1, 9, 10, 400])
-def test_few_and_many_are_written_alike(folder, count):
-    """Below COPY_MIN in one statement, from there on by COPY: what is read back is the same."""
+@pytest.mark.parametrize("has_names", [True, False])
+@pytest.mark.parametrize("count", [1, 64, 65, 400])
+def test_few_and_many_are_written_alike(folder, count, has_names):
+    """One row of each table in one statement, more of them by COPY: what is read back is the same."""
     log = folder.log()
     log.create(tt_store.GENESIS)
-    items = [*pending(*range(count), names=[(0, -1), (3, 5)])]
+    items = [*pending(*range(count), names=[(0, -1), (3, 5)] if has_names else [])]
     placed = log.append(items, expected=log.head).placed
     assert list(log.store.read_statements(1, count + 1)) == [item.statement for item in items]
     assert list(log.store.read_entries(1, count + 1)) == [place.entry for place in placed]
-    assert log.store.find_name(-1, limit=1000) == [(seq, 0) for seq in range(1, count + 1)]
+    assert log.store.find_name(-1, limit=1000) == [(seq, 0) for seq in range(1, has_names * count + 1)]
     assert log.store.find_unique([item.unique_key for item in items]) == {
         item.unique_key: seq for seq, item in enumerate(items, 1)
     }
