@@ -30,12 +30,12 @@ from projection.cache import Cache
 from projection.segments import Ints, Rows
 from projection.statements import (
     LedgerReader,
-    events_of,
+    events_in,
     microseconds,
     moment_of,
     read_many,
     recorded_at,
-    typ_of,
+    typ_and_payload,
 )
 from projection.store import Extent, Projection, Snapshot
 from traceability.epcis.formats import parse_time
@@ -499,9 +499,10 @@ class _Search:
         for seq, ordinal in places:
             wanted.setdefault(seq, []).append(ordinal)
         for seq, raw, entry in read_many(self._engine.ledger, wanted, entries=known is None):
-            if raw is None or not self._may_read(typ_of(raw)):
+            read = None if raw is None else typ_and_payload(raw)
+            if read is None or not self._may_read(read[0]):
                 continue
-            events = dict(events_of(raw))
+            events = dict(events_in(*read))
             for ordinal in wanted[seq]:
                 event = events.get(ordinal)
                 if event is None:

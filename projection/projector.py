@@ -16,8 +16,8 @@ from projection import segments
 from projection.statements import LedgerReader, content_of, microseconds, recorded_at
 from projection.store import ProjectionWriter, State
 from traceability.epcis.formats import parse_time
-from traceability.queries.masterdata import NOTHING_KNOWN, Record, records_of
-from traceability.queries.matches import Look
+from traceability.queries.masterdata import Record, records_of
+from traceability.queries.spelling import STANDARD_PREFIXES, identity, prefixes_of, word
 from traceability.queries.terms import terms_of
 
 BATCH_ENTRIES = 8_192
@@ -119,6 +119,15 @@ class Projector:
         return after
 
 
+_RESOURCES = (
+    ("eventTypes", "type"),
+    ("bizSteps", "bizStep"),
+    ("dispositions", "disposition"),
+    ("readPoints", "readPoint"),
+    ("bizLocations", "bizLocation"),
+)
+
+
 class _Batch:
     """Rows of one segment in the making."""
 
@@ -129,6 +138,7 @@ class _Batch:
         self._seqs: list[int] = []
         self._ordinals: list[int] = []
         self._terms: list[set[int]] = []
+        self._noted: set[tuple[str, str]] = set()
         self.seen: set[tuple[str, str]] = set()
         self.records: list[tuple[int, Record]] = []
         self.size = 0
@@ -160,7 +170,22 @@ class _Batch:
         self._seqs.append(seq)
         self._ordinals.append(ordinal)
         self._terms.append(terms_of(event, None if "eventID" in event else self._assign_id(event)))
-        _note_seen(event, self.seen)
+        self._note_seen(event)
+
+    def _note_seen(self, event: dict[str, Any]) -> None:
+        """The values that top-level resources list: bare words, and places under their canonical names."""
+        prefixes = prefixes_of(event.get("@context"))
+        # What is spelled as another event of the batch spelled it is not worked out again.
+        known = self._noted if prefixes is STANDARD_PREFIXES else set()
+        for kind, field in _RESOURCES:
+            value = event.get(field)
+            if type(value) is dict:
+                value = value.get("id")
+            if type(value) is str and (kind, value) not in known:
+                known.add((kind, value))
+                is_place = kind in ("readPoints", "bizLocations")
+                name = identity(value, prefixes).removeprefix("raw:") if is_place else word(value, prefixes)
+                self.seen.add((kind, name))
 
     def segments(self) -> list[segments.Segment]:
         """One, as a rule; a document can bring more events than a segment holds."""
@@ -174,19 +199,3 @@ class _Batch:
             )
             for start in range(0, len(self._seqs), segments.SEGMENT_ROWS)
         ]
-
-
-def _note_seen(event: dict[str, Any], seen: set[tuple[str, str]]) -> None:
-    """The values that top-level resources list: words as bare words, places under their canonical names."""
-    look = Look(event, _NEVER, None, NOTHING_KNOWN)
-    for kind, field in (("eventTypes", "type"), ("bizSteps", "bizStep"), ("dispositions", "disposition")):
-        value = look.word(field)
-        if value is not None:
-            seen.add((kind, value))
-    for kind, field in (("readPoints", "readPoint"), ("bizLocations", "bizLocation")):
-        place = look.place(field)
-        if place is not None:
-            seen.add((kind, place.removeprefix("raw:")))
-
-
-_NEVER = entry_format.parse_time("1970-01-01T00:00:00.000000Z")

@@ -7,7 +7,7 @@ What cannot be read holds no events.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -21,6 +21,7 @@ from traceability.readers import READERS, Content, read_content
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RECORDED = re.compile(rb'"recorded_at":"([0-9T:.\-]{26})Z"')
+_PLAIN = bytes.maketrans(b"-_", b"+/")
 RUN_GAP_MAX = 16  # positions read for nothing rather than asked for apart
 RUN_LENGTH_MAX = 512
 
@@ -52,14 +53,6 @@ def events_of(raw: bytes) -> list[tuple[int, dict[str, Any]]]:
     """
     content = content_of(raw)
     return [] if content is None else list(content.bare_events())
-
-
-def typ_of(raw: bytes) -> str:
-    """A stored statement's typ; "" where it cannot be read."""
-    try:
-        return str(orjson.loads(_decode(raw.partition(b".")[0]))["typ"])
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def recorded_at(entry: bytes) -> int:
@@ -106,7 +99,7 @@ def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int, list[int]]]:
 
 
 def _decode(part: bytes) -> bytes:
-    return urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    return a2b_base64(part.translate(_PLAIN) + b"=" * (-len(part) % 4))
 
 
 @lru_cache(maxsize=64)  # a commit's entries share their moment

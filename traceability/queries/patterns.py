@@ -20,7 +20,7 @@ from traceability.gs1.epc_urn import COMPANY_PREFIX_LENGTHS, canonical_of_urn
 
 PATTERN_LENGTH_MAX = 256
 NAMES_CACHED = 16_384
-HEAD_LENGTHS = (12, 10, 8, 6)  # how much of a company prefix an index can look up at once
+HEAD_LENGTHS = tuple(reversed(COMPANY_PREFIX_LENGTHS))  # no prefix begins another, so each digit counts
 _IDPAT = "urn:epc:idpat:"
 _STEM_LENGTH = len(CANONICAL_STEM)
 
@@ -179,7 +179,7 @@ def _pattern(text: str) -> Wanted:
     if len(given) == 2 and scheme_name == "itip":
         product = canonical_of_urn(f"{_IDPAT}sgtin:{given[0]}.{given[1]}.*")[-14:]
         pattern = _compile(f"{CANONICAL_STEM}/8006/{product}", "[0-9]{4}(?:/21/.+)?")
-        return Wanted(text, None, pattern, ("company", f"8006:{prefix[: _head(prefix)]}"))
+        return Wanted(text, None, pattern, ("company", f"8006:{prefix}"))
     if len(given) > 1:
         raise IdentifierMalformed("gs1.pattern", f"{text[:64]!r}: of piece and total give both or none")
     lead = "." * scheme.lead
@@ -187,12 +187,8 @@ def _pattern(text: str) -> Wanted:
         text,
         None,
         re.compile(re.escape(f"{CANONICAL_STEM}/{scheme.ai}/") + lead + prefix + _open(scheme)),
-        ("company", f"{scheme.ai}:{prefix[: _head(prefix)]}"),
+        ("company", f"{scheme.ai}:{prefix}"),
     )
-
-
-def _head(prefix: str) -> int:
-    return next(length for length in HEAD_LENGTHS if length <= len(prefix))
 
 
 def _open(scheme: Scheme) -> str:

@@ -48,7 +48,7 @@ def prefixes_of(context: Any) -> Prefixes:
 
     Total: what it cannot use it skips.
     """
-    if isinstance(context, str) or context is None:
+    if context is None or type(context) is str or (type(context) is list and _has_no_object(context)):
         return STANDARD_PREFIXES
     found = dict(STANDARD_PREFIXES)
     for part in context if isinstance(context, list) else (context,):
@@ -60,6 +60,10 @@ def prefixes_of(context: Any) -> Prefixes:
                 if isinstance(namespace, str) and prefix[:1] != "@" and prefix not in STANDARD_PREFIXES:
                     found[prefix] = namespace
     return found
+
+
+def _has_no_object(parts: list[Any]) -> bool:
+    return all(type(part) is str for part in parts)
 
 
 def expand(text: str, prefixes: Prefixes) -> str:
@@ -90,6 +94,8 @@ def word_forms(text: str, prefixes: Prefixes) -> tuple[str, ...]:
 
 def identity(text: str, prefixes: Prefixes) -> str:
     """What an identifier means: its canonical name, or "raw:" and the URI."""
+    if text[:4] == "urn:" and text[:8].lower() != "urn:epc:" and "urn" not in prefixes:
+        return "raw:" + text  # as judge() finds out, after trying all else
     name = judge(text)[0]
     if name.startswith("raw:"):
         expanded = expand(text, prefixes)

@@ -18,10 +18,18 @@ from typing import Any
 from traceability.errors import QueryTooComplex
 from traceability.queries.families import SENSOR_NUMBERS, SENSOR_URIS
 from traceability.queries.masterdata import DESCENDANTS_MAX, NOTHING_KNOWN, MasterData
-from traceability.queries.matches import EPC_FIELDS, Look, items, member, strings, text
+from traceability.queries.matches import EPC_FIELDS, TRANSACTIONS, Look, items, member, strings, text
 from traceability.queries.model import Family, Filter, Query, Scope
 from traceability.queries.patterns import Wanted, class_of, class_of_identifier, narrowings
-from traceability.queries.spelling import identity, keys_of, leaves, word_forms
+from traceability.queries.spelling import (
+    STANDARD_PREFIXES,
+    Prefixes,
+    identity,
+    keys_of,
+    leaves,
+    prefixes_of,
+    word_forms,
+)
 
 TERMS_VERSION = 1
 TERMS_CACHED = 65_536
@@ -74,49 +82,59 @@ def terms_of(event: Mapping[str, Any], event_id: str | None = None) -> set[int]:
 
     event_id  the one assigned to it, where the event itself has none
     """
+    prefixes = prefixes_of(event.get("@context"))
+    is_plain = prefixes is STANDARD_PREFIXES
+    is_bare = True  # neither of its places has a field of an extension
     found: set[int] = set()
-    look = Look(event, _NEVER, event_id, NOTHING_KNOWN)
-    prefixes = look.prefixes
-    add = found.add
     for family in ("type", "bizStep", "disposition"):
         value = event.get(family)
         if type(value) is str:
-            for form in word_forms(value, prefixes):
-                add(term(family, form))
+            found.update(
+                _plain_word_terms(family, value) if is_plain else _word_terms(family, value, prefixes)
+            )
     action = event.get("action")
-    if isinstance(action, str):
-        add(term("action", action))
+    if type(action) is str:
+        found.add(term("action", action))
     for family in ("readPoint", "bizLocation"):
-        value = text(member(event.get(family), "id"))
-        if value is not None:
-            found.update(_place_terms(family, identity(value, prefixes)))
-    if look.event_id is not None:
-        add(fresh_term("eventID", look.event_id))
+        place = event.get(family)
+        if type(place) is not dict:
+            continue
+        is_bare = is_bare and len(place) == 1
+        value = place.get("id")
+        if type(value) is str:
+            found.update(
+                _plain_place_terms(family, value) if is_plain else _place_terms(family, value, prefixes)
+            )
+    value = event.get("eventID")
+    if type(value) is str:
+        found.add(fresh_term("eventID", value))
+    elif event_id is not None:
+        found.add(fresh_term("eventID", event_id))
     classes: set[str] = set()
     for field in _LISTS:
-        for identifier in event.get(field) or ():
-            if type(identifier) is str:
-                classes.add(class_of_identifier(identifier))
+        identifiers = event.get(field)
+        if type(identifiers) is list:
+            classes.update([class_of_identifier(one) for one in identifiers if type(one) is str])
     parent = event.get("parentID")
-    if isinstance(parent, str):
+    if type(parent) is str:
         classes.add(class_of_identifier(parent))
     for field in _QUANTITIES:
         if field in event:
             for one in items(event[field]):
-                if isinstance(one, dict):
+                if type(one) is dict:
                     _add_quantity(one, classes, found)
     for class_name in classes:
         found.update(_class_terms(class_name))
-    for listed in (Family.BIZ_TRANSACTION, Family.SOURCE, Family.DESTINATION):
-        for typ, name in look.transactions(listed):
-            add(fresh_term(f"{listed.value}:{typ}", name))
-    # What few events have is looked for only in an event that has more than the usual fields.
+    for kind, (list_name, item_name) in TRANSACTIONS.items():
+        if list_name in event:
+            found.update(_transaction_terms(kind.value, items(event[list_name]), item_name, prefixes))
+    if is_bare and _PLAIN_FIELDS.issuperset(event):
+        return found
+    look = Look(event, _NEVER, None, NOTHING_KNOWN)
     if not _PLAIN_FIELDS.issuperset(event):
         found.update(_rare_terms(event, look))
     for scope in (Scope.READ_POINT, Scope.BIZ_LOCATION):
-        place = event.get(scope.value)
-        if isinstance(place, dict) and len(place) > 1:
-            found.update(_field_terms(look, scope))
+        found.update(_field_terms(look, scope))
     return found
 
 
@@ -153,10 +171,33 @@ def _class_terms(class_name: str) -> tuple[int, ...]:
     )
 
 
-@lru_cache(maxsize=CLASSES_CACHED)
-def _place_terms(family: str, name: str) -> tuple[int, ...]:
+def _place_terms(family: str, identifier: str, prefixes: Prefixes) -> tuple[int, ...]:
+    name = identity(identifier, prefixes)
     whole, extension, _ = name.partition("/254/")
     return (term(family, name), term("within " + family, whole if extension else name))
+
+
+@lru_cache(maxsize=TERMS_CACHED)
+def _plain_place_terms(family: str, identifier: str) -> tuple[int, ...]:
+    return _place_terms(family, identifier, STANDARD_PREFIXES)
+
+
+def _word_terms(family: str, value: str, prefixes: Prefixes) -> tuple[int, ...]:
+    return tuple(term(family, form) for form in word_forms(value, prefixes))
+
+
+@lru_cache(maxsize=CLASSES_CACHED)
+def _plain_word_terms(family: str, value: str) -> tuple[int, ...]:
+    return _word_terms(family, value, STANDARD_PREFIXES)
+
+
+def _transaction_terms(kind: str, listed: list[Any], item_name: str, prefixes: Prefixes) -> Iterator[int]:
+    for one in listed:
+        value = one.get(item_name) if type(one) is dict else None
+        if type(value) is str:
+            name = identity(value, prefixes)
+            for form in word_forms(text(one.get("type")) or "", prefixes):
+                yield fresh_term(f"{kind}:{form}", name)
 
 
 def _add_quantity(one: Mapping[str, Any], classes: set[str], found: set[int]) -> None:
