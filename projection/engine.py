@@ -119,9 +119,9 @@ class Engine:
         assign_id: Callable[[dict[str, Any]], str | None] = lambda event: None,
         cache: Cache | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._projection = projection
-        self._key = key
+        self.ledger = ledger
+        self.projection = projection
+        self.key = key
         self._clock = clock
         self._assign_id = assign_id
         self._cache = cache or Cache()
@@ -133,12 +133,12 @@ class Engine:
 
         Raises QueryTokenFault, QueryTooLarge, QueryTooComplex, and StoreFailed while there is no projection.
         """
-        now = int(self._clock().timestamp())
-        with self._projection.snapshot() as snapshot:
+        now = self.now()
+        with self.projection.snapshot() as snapshot:
             cursor = Cursor(snapshot.state.next_seq, left=query.event_count_limit)
             first = True
             if query.next_page_token is not None:
-                cursor = open_token(query.next_page_token, query.digest, now, self._key)
+                cursor = open_token(query.next_page_token, query.digest, now, self.key)
                 first = False
             search = _Search(self, snapshot, query, cursor, None if first else cursor, may_read)
             return self._page(search, query, cursor, now)
@@ -183,7 +183,7 @@ class Engine:
         left = None if cursor.left is None else cursor.left - len(shown)
         expires_at = now + LIFETIME_S
         behind = Cursor(bound, last.key, last.seq, last.ordinal, left, query.max_event_count is not None)
-        return Page(tuple(shown), seal(behind, query.digest, expires_at, self._key), expires_at, bound)
+        return Page(tuple(shown), seal(behind, query.digest, expires_at, self.key), expires_at, bound)
 
     # What a search needs of the stores.
 
@@ -215,7 +215,7 @@ class Engine:
         found: list[Place] = []
         after: Place | None = None
         while True:
-            page = self._ledger.find_name(key, after=after, limit=NAMES_PAGE)
+            page = self.ledger.find_name(key, after=after, limit=NAMES_PAGE)
             found += page
             if len(page) < NAMES_PAGE or page[-1][0] >= bound:
                 break
@@ -226,9 +226,9 @@ class Engine:
                 )
         return [place for place in found if place[0] < bound]
 
-    @property
-    def ledger(self) -> SearchedLedger:
-        return self._ledger
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(self._clock().timestamp())
 
     def assigned_id(self, event: dict[str, Any]) -> str | None:
         return self._assign_id(event)
@@ -272,6 +272,7 @@ class _Search:
         self._recorded = _window(query, Family.RECORD_TIME)
         self._groups = groups_of(query, snapshot)
         # The cheap and the telling ones first: what an event fails by, it fails by soon.
+        self._asks_id = any(one.family is Family.EVENT_ID for one in query.filters)
         self._filters = sorted(query.filters, key=lambda one: one.family in _DEAR)
 
     def answers(self) -> Iterator[Found]:
@@ -513,10 +514,15 @@ class _Search:
                     yield one
 
     def _ask(self, seq: int, ordinal: int, event: dict[str, Any], recorded: int) -> Found | None:
-        event_id = event.get("eventID") or self._engine.assigned_id(event)
+        event_id = event.get("eventID")
+        # Working out an eventID costs more than all else, so it comes last where nothing asks for it.
+        if event_id is None and self._asks_id:
+            event_id = self._engine.assigned_id(event)
         look = Look(event, moment_of(recorded), event_id, self._snapshot)
         if not all(holds(one, look) for one in self._filters):
             return None
+        if event_id is None and not self._asks_id:
+            event_id = self._engine.assigned_id(event)
         key = recorded
         if self._by_time:
             moment = _event_time(event)

@@ -102,11 +102,11 @@ class Projection:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """One unmoving view of the projection. Raises StoreFailed, also where there is no projection yet."""
-        with _translated("read"):
+        with translated("read"):
             connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
-            with _translated("read"):
+            with translated("read"):
                 cursor.execute(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
                     if self.is_postgres
@@ -117,7 +117,7 @@ class Projection:
                 raise StoreFailed("projection.building", "the index of events is being made; ask again soon")
             yield Snapshot(self, cursor, state)
         finally:
-            with _translated("read"):
+            with translated("read"):
                 if self.is_postgres:
                     connection.cursor().execute("ROLLBACK")
                 else:
@@ -205,7 +205,7 @@ class Snapshot:
         ]
 
     def _ask(self, statement: str, *parameters: object) -> list[Any]:
-        with _translated("read"):
+        with translated("read"):
             self._cursor.execute(self._sql(statement), parameters)
             rows: list[Any] = self._cursor.fetchall()
             return rows
@@ -352,7 +352,7 @@ class ProjectionWriter(Projection):
 
     @contextmanager
     def _writing(self) -> Iterator[Cursor]:
-        with _translated("write"):
+        with translated("write"):
             connection = self.engine.raw_connection()
             try:
                 cursor = connection.cursor()
@@ -409,7 +409,7 @@ def open_writer(database: Database) -> ProjectionWriter:
         with os.fdopen(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)):
             pass
         engine = _sqlite(file, "rw", 1, WRITER_CACHE_KIB)
-        with _translated("open"), engine.connect() as connection:
+        with translated("open"), engine.connect() as connection:
             connection.connection.cursor().execute("PRAGMA journal_mode=WAL")
     except BaseException:
         release()
@@ -419,7 +419,7 @@ def open_writer(database: Database) -> ProjectionWriter:
 
 def _hold_advisory_lock(engine: Engine) -> Callable[[], None]:
     """Kept by one connection, and gone with it."""
-    with _translated("open"):
+    with translated("open"):
         connection = engine.raw_connection()
         cursor = connection.cursor()
         cursor.execute("SET idle_in_transaction_session_timeout = 0")
@@ -431,25 +431,31 @@ def _hold_advisory_lock(engine: Engine) -> Callable[[], None]:
         raise ReadOnly("projection.writer.locked", "another process keeps the index of events")
 
     def release() -> None:
-        with _translated("close"):
+        with translated("close"):
             connection.invalidate()
 
     return release
 
 
 def _sqlite(file: Path, mode: str, connections: int, cache_kib: int) -> Engine:
+    pragmas = (
+        "PRAGMA synchronous=NORMAL",
+        "PRAGMA mmap_size=0",
+        "PRAGMA trusted_schema=OFF",
+        f"PRAGMA cache_size=-{cache_kib}",
+    )
+    return connect_sqlite(file, mode, connections, pragmas)
+
+
+def connect_sqlite(file: Path, mode: str, connections: int, pragmas: Sequence[str]) -> Engine:
+    """An engine over one SQLite file, whose connections begin nothing by themselves."""
     uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
 
     def connect() -> Any:
         connection = dbapi.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        for pragma in (
-            "PRAGMA synchronous=NORMAL",
-            "PRAGMA mmap_size=0",
-            "PRAGMA trusted_schema=OFF",
-            f"PRAGMA cache_size=-{cache_kib}",
-        ):
+        for pragma in pragmas:
             connection.execute(pragma)
         return connection
 
@@ -464,7 +470,7 @@ def _sqlite(file: Path, mode: str, connections: int, cache_kib: int) -> Engine:
 
 
 @contextmanager
-def _translated(action: str) -> Iterator[None]:
+def translated(action: str) -> Iterator[None]:
     try:
         yield
     except StoreFailed:

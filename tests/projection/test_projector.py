@@ -34,7 +34,7 @@ def log_of(count: int) -> PaperLog:
 
 def contents(ready: Asked) -> list[tuple[object, ...]]:
     """The whole projection as rows of numbers and terms, however it is cut into segments."""
-    reader = ready.engine()._projection
+    reader = ready.engine().projection
     found: list[tuple[object, ...]] = []
     with reader.snapshot() as snapshot:
         for extent in snapshot.extents():
@@ -74,7 +74,7 @@ def test_segments_stay_few(tmp_path, monkeypatch):
     monkeypatch.setattr(projector_module, "BATCH_ENTRIES", 1)
     ready = Asked(tmp_path, log_of(70))
     ready.projector().catch_up()
-    with ready.engine()._projection.snapshot() as snapshot:
+    with ready.engine().projection.snapshot() as snapshot:
         assert len(snapshot.extents()) <= 8
     ready.close()
 

@@ -281,7 +281,7 @@ def test_a_token_that_was_altered_anywhere_is_forged(journey):
 
 def test_another_servers_token_is_forged(journey, tmp_path):
     ours = journey.engine()
-    other = engine_module.Engine(journey.log, ours._projection, b"another key" * 3, clock=lambda: START)
+    other = engine_module.Engine(journey.log, ours.projection, b"another key" * 3, clock=lambda: START)
     assert refused(ours, first_token(other)) == "query.token.forged"
 
 

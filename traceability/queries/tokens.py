@@ -65,7 +65,7 @@ def open_token(token: str, digest: bytes, now: int, key: bytes) -> Cursor:
     Raises QueryTokenFault "query.token.malformed", "query.token.forged", "query.token.expired" or
     "query.token.other-query".
     """
-    raw = _decode(token)
+    raw = _decode(token, _FORM.size + _MAC_SIZE, exactly=True)
     body, mac = raw[:-_MAC_SIZE], raw[-_MAC_SIZE:]
     # Before anything in it is looked at: what a stranger wrote is not even told its fault.
     if not hmac.compare_digest(mac, _mac(body, key)):
@@ -93,13 +93,43 @@ def open_token(token: str, digest: bytes, now: int, key: bytes) -> Cursor:
     return Cursor(bound, time, seq, ordinal, None if left == _NONE else left, bool(flags & _COUNTED))
 
 
-def _decode(token: str) -> bytes:
+def seal_name(name: str, listing: str, expires_at: int, key: bytes) -> str:
+    """The token of a listing's next page, which begins behind this name."""
+    body = struct.pack(">Bq", _VERSION, expires_at) + name.encode("utf-8", "surrogatepass")
+    mac = _mac(listing.encode() + b"\0" + body, key)
+    return urlsafe_b64encode(body + mac).rstrip(b"=").decode("ascii")
+
+
+def open_name(token: str, listing: str, now: int, key: bytes) -> str:
+    """The name behind which the page begins. Raises QueryTokenFault as open_token() does."""
+    raw = _decode(token, struct.calcsize(">Bq") + _MAC_SIZE, exactly=False)
+    body, mac = raw[:-_MAC_SIZE], raw[-_MAC_SIZE:]
+    if not hmac.compare_digest(mac, _mac(listing.encode() + b"\0" + body, key)):
+        raise QueryTokenFault(
+            "query.token.forged",
+            "this token was not made by this server, or not for this listing",
+            _PARAMETER,
+            fix="start at the first page",
+        )
+    version, expires_at = struct.unpack_from(">Bq", body)
+    if version != _VERSION or expires_at <= now:
+        raise QueryTokenFault(
+            "query.token.expired", "this token is too old", _PARAMETER, fix="start at the first page"
+        )
+    return body[struct.calcsize(">Bq") :].decode("utf-8", "surrogatepass")
+
+
+def _decode(token: str, size: int, *, exactly: bool) -> bytes:
     try:
         raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
     except (ValueError, binascii.Error):
         raw = b""
     # One token has one spelling.
-    if len(raw) != _FORM.size + _MAC_SIZE or urlsafe_b64encode(raw).rstrip(b"=") != token.encode():
+    if (
+        len(raw) < size
+        or (exactly and len(raw) != size)
+        or urlsafe_b64encode(raw).rstrip(b"=") != token.encode()
+    ):
         raise QueryTokenFault(
             "query.token.malformed",
             "this is no page token of this server",
