@@ -99,8 +99,8 @@ class KeptQueries:
     def _transaction(self) -> Iterator[Any]:
         with translated("write"):
             connection = self._engine.raw_connection()
+            cursor = connection.cursor()
             try:
-                cursor = connection.cursor()
                 if not self._is_postgres:
                     cursor.execute("BEGIN IMMEDIATE")
 
@@ -110,8 +110,10 @@ class KeptQueries:
                     return list(cursor.fetchall()) if cursor.description else []
 
                 yield run
+                cursor.close()
                 connection.commit()
             except BaseException:
+                cursor.close()
                 connection.rollback()
                 raise
             finally:

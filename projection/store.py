@@ -104,8 +104,8 @@ class Projection:
         """One unmoving view of the projection. Raises StoreFailed, also where there is no projection yet."""
         with translated("read"):
             connection = self.engine.raw_connection()
+        cursor = connection.cursor()
         try:
-            cursor = connection.cursor()
             with translated("read"):
                 cursor.execute(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -119,8 +119,11 @@ class Projection:
         finally:
             with translated("read"):
                 if self.is_postgres:
-                    connection.cursor().execute("ROLLBACK")
-                else:
+                    cursor.execute("ROLLBACK")
+                # A cursor that a traceback keeps alive would reset its statement, which the module shares
+                # among cursors, whenever it is collected: under the hands of the next one.
+                cursor.close()
+                if not self.is_postgres:
                     connection.rollback()
                 connection.close()
 
@@ -354,13 +357,15 @@ class ProjectionWriter(Projection):
     def _writing(self) -> Iterator[Cursor]:
         with translated("write"):
             connection = self.engine.raw_connection()
+            cursor = connection.cursor()
             try:
-                cursor = connection.cursor()
                 if not self.is_postgres:  # psycopg begins by itself
                     cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
+                cursor.close()
                 connection.commit()
             except BaseException:
+                cursor.close()
                 connection.rollback()
                 raise
             finally:
