@@ -6,6 +6,8 @@
 ├─ MediaTypeNotTaken     the body is of a kind that this door does not read
 ├─ MethodNotTaken        the path is right and the method is not
 ├─ NothingHere           no such path, no such tile, no such entry
+│  └─ NoSuchResource     no event here has such a value: EPCIS's own name for it
+├─ NotAcceptable         the version or format that the caller wants is not spoken here
 ├─ Erased                it was here, and its content was erased in the logged way
 ├─ Withheld              it is here, and this caller may not read it
 ├─ RecordDamaged         what is stored here is not what was written: raise the alarm, not the caller
@@ -61,6 +63,18 @@ class MethodNotTaken(ApiError, Refused):
 
 class NothingHere(ApiError, Unverifiable):
     """Asking again later may help, for a log only grows."""
+
+
+class NoSuchResource(NothingHere):
+    """No event here has what the path names."""
+
+    epcis_exception = "NoSuchResourceException"
+
+
+class NotAcceptable(ApiError, Refused):
+    """The caller and this server have no version or format in common."""
+
+    epcis_exception = "NotAcceptableException"
 
 
 class Erased(ApiError, Unverifiable):

@@ -25,6 +25,7 @@ from api.errors import (
     LineFault,
     MediaTypeNotTaken,
     MethodNotTaken,
+    NotAcceptable,
     NothingHere,
     RecordDamaged,
     RequestMalformed,
@@ -36,6 +37,13 @@ from api.errors import (
 )
 from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 from ledger.errors import NotInLog, ReadOnly
+from traceability.errors import (
+    NoSuchQuery,
+    QueryNameTaken,
+    QueryRejected,
+    QueryTooComplex,
+    QueryTooLarge,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tallystick:problem:"
@@ -44,6 +52,7 @@ FAULTS_SHOWN_MAX = 1000  # a request of ten thousand bad lines is answered with 
 
 OK = int(HTTPStatus.OK)
 CREATED = int(HTTPStatus.CREATED)
+NO_CONTENT = int(HTTPStatus.NO_CONTENT)
 SEE_OTHER = int(HTTPStatus.SEE_OTHER)
 NOT_FOUND = int(HTTPStatus.NOT_FOUND)
 BAD_REQUEST = int(HTTPStatus.BAD_REQUEST)
@@ -58,6 +67,11 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (MediaTypeNotTaken, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (MethodNotTaken, HTTPStatus.METHOD_NOT_ALLOWED),
     (NothingHere, HTTPStatus.NOT_FOUND),
+    (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
+    (NoSuchQuery, HTTPStatus.NOT_FOUND),
+    (QueryNameTaken, HTTPStatus.CONFLICT),
+    (QueryTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (QueryTooComplex, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (Erased, HTTPStatus.GONE),
     (Withheld, HTTPStatus.FORBIDDEN),
     (Unexpected, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -74,6 +88,9 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
 
 _TITLES: tuple[tuple[type[Fault], str], ...] = (
     (NothingHere, "There is no such thing here"),
+    (NoSuchQuery, "There is no such thing here"),
+    (QueryTooLarge, "More events answer than the query allows"),
+    (QueryTooComplex, "The query asks for more than one question may cost"),
     (NotInLog, "There is no such thing here"),
     (Erased, "It was here and was erased"),
     (Unexpected, "This server made a mistake"),
@@ -122,10 +139,16 @@ def title_of(fault: Fault) -> str:
     return next((title for kind, title in _TITLES if isinstance(fault, kind)), "It is not accepted here")
 
 
+def type_of(fault: Fault) -> str:
+    """EPCIS's own name for the error where it has one, else ours."""
+    exception = getattr(fault, "epcis_exception", None)
+    return TYPE_PREFIX + fault.code if exception is None else f"epcisException:{exception}"
+
+
 def body_of(fault: Fault) -> dict[str, Any]:
     """The members of the problem detail."""
     members: dict[str, Any] = {
-        "type": TYPE_PREFIX + fault.code,
+        "type": type_of(fault),
         "title": title_of(fault),
         "status": status_of(fault),
         "detail": fault.detail,
@@ -135,6 +158,14 @@ def body_of(fault: Fault) -> dict[str, Any]:
         members["pointer"] = fault.pointer
     if isinstance(fault, Unexpected):
         members["instance"] = f"urn:tallystick:incident:{fault.incident}"
+    fix = getattr(fault, "fix", "")
+    if fix:
+        members["fix"] = fix
+    if isinstance(fault, QueryRejected):
+        members["faults"] = [
+            {"pointer": one.pointer, "code": one.code, "detail": one.detail, "fix": one.fix}
+            for one in fault.faults
+        ]
     if isinstance(fault, StatementsRefused):
         members["faults"] = line_faults(fault.faults[:FAULTS_SHOWN_MAX])
         if len(fault.faults) > FAULTS_SHOWN_MAX:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from api.event_queries import EventQueries
 from intake.service import Behaviour, Outcome
 from keys.registry import Registry
 from ledger.store.protocol import LedgerStore
@@ -84,6 +85,7 @@ class Services:
     trust_files   the same as the files of a trust directory, by name: public parts only, for /trust
     base_url      how the world reaches this server, without a slash at the end
     writer_state  why nothing is recorded at present, or None; raises Busy if the writer is away
+    queries       the index of events; without it, the query interface is not served
     """
 
     reader: LedgerStore
@@ -96,3 +98,4 @@ class Services:
     clock: Callable[[], datetime] = _now
     writer_state: Callable[[], str | None] = _writing
     limits: Limits = field(default_factory=Limits)
+    queries: EventQueries | None = None

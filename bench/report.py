@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.cases import AUDIT, AUDIT_RATIO_MIN, MEMORY_MIB_MAX, Case
 
-ROLES = ("workers", "sequencer", "parent", "postgresql", "load")
+ROLES = ("workers", "sequencer", "projector", "parent", "postgresql", "load")
 
 
 def judge(result: dict[str, Any], floor_rate: float, case: Case | None) -> None:

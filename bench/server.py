@@ -130,14 +130,15 @@ class Server:
         ]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU time used so far by the workers together, by the sequencer, and by the parent."""
-        used = {"workers": 0.0, "sequencer": 0.0, "parent": 0.0}
+        """CPU time used so far by the workers together, by sequencer, projector and parent."""
+        used = {"workers": 0.0, "sequencer": 0.0, "projector": 0.0, "parent": 0.0}
         ticks = os.sysconf("SC_CLK_TCK")
         for pid in [*self.children(), *([self.process.pid] if self.process else [])]:
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 role = "sequencer" if b"sequencer_process" in line else "workers"
+                role = "projector" if b"projector_process" in line else role
                 role = "parent" if self.process and pid == self.process.pid else role
                 used[role] += (int(fields[11]) + int(fields[12])) / ticks
         return used

@@ -29,7 +29,7 @@ def processes_of(root: int) -> list[int]:
 
 
 class Watch:
-    """Everything that serves, each process under its role: workers, sequencer, parent, postgresql.
+    """Everything that serves, each process under its role: workers, sequencer, projector, parent, postgresql.
 
     Ended backends of PostgreSQL count too: their time goes to the postmaster.
     """
@@ -49,8 +49,10 @@ class Watch:
         if pid == self._server:
             return "parent"
         with contextlib.suppress(OSError):
-            if b"sequencer_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return "sequencer"
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            for role in ("sequencer", "projector"):
+                if f"{role}_process".encode() in line:
+                    return role
         return "workers"
 
     def cpu_seconds(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from anchoring.rounds import RoundsReader
 from api.app import create_app
 from api.door import Door
+from api.event_queries import EventQueries
 from api.metrics import Metrics
 from api.services import Services
 from intake.flow import Flow
@@ -19,9 +20,16 @@ from intake.gate import SocketGate
 from intake.pipelined import PipelinedGate
 from intake.service import Intake
 from ledger.errors import ReadOnly
-from ledger.store.opening import open_reader
+from ledger.store.opening import Reader, open_reader
+from projection.engine import Engine
+from projection.kept import open_kept
+from projection.resources import Resources
+from projection.store import open_reader as open_projection
 from tallystick import config as configuration
 from tallystick.collection import settle
+from tallystick.config import Config
+from tallystick.page_key import load_or_make
+from tallystick.projector_process import assign_event_id
 from tallystick.sequencer_process import anchor_policy, utc_now
 from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE, THREADS_VARIABLE
 from tallystick.watchdog import end_with_parent
@@ -58,6 +66,7 @@ def create() -> Door:
         base_url=config.base_url,
         clock=utc_now,
         writer_state=writer_state,
+        queries=open_queries(config, reader),
     )
     meters = Metrics(services)
     pool = ThreadPoolExecutor(int(os.environ[THREADS_VARIABLE]), "flask")
@@ -66,6 +75,13 @@ def create() -> Door:
     atexit.register(_leave_at_once)
     settle()
     return door
+
+
+def open_queries(config: Config, reader: Reader) -> EventQueries:
+    """The query interface of this ledger. What is not made yet answers "soon" until it is."""
+    projection = open_projection(config.database)
+    engine = Engine(reader, projection, load_or_make(config.folder), clock=utc_now, assign_id=assign_event_id)
+    return EventQueries(engine, Resources(engine), open_kept(config.database))
 
 
 def _leave_at_once() -> None:

@@ -26,6 +26,7 @@ from granian.log import LogLevels
 from granian.server import Server as Granian
 
 from keys.errors import Refused
+from tallystick.projector_supervisor import ProjectorSupervisor
 
 SOCKET_NAME = "sequencer.sock"
 SOCKET_PATH_MAX = 100  # the system's limit for Unix socket paths is 108 bytes with its NUL
@@ -157,6 +158,7 @@ def serve(
         temporary = Path(tempfile.mkdtemp(prefix="tallystick-"))
         socket_path = temporary / SOCKET_NAME
     supervisor = SequencerSupervisor(folder, socket_path, passphrase, quiet)
+    projector = ProjectorSupervisor(folder)
     try:
         supervisor.start()
     except ServeFailed:
@@ -169,6 +171,7 @@ def serve(
     os.environ[SOCKET_VARIABLE] = str(socket_path)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     os.environ[THREADS_VARIABLE] = str(threads)
+    projector.start()
     # Forking a process that has threads can hang the child: workers start fresh.
     multiprocessing.set_start_method("spawn", force=True)
     if not quiet:
@@ -193,6 +196,7 @@ def serve(
             log_level=LogLevels.error,  # its starts and stops are nothing that an operator can use
         ).serve()
     finally:
+        projector.stop()
         supervisor.stop()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -160,6 +160,6 @@ def test_a_short_run_writes_what_others_read(tmp_path: Path) -> None:
         assert case["ratio_to_floor"] > 0
         assert {"p50_ms", "p99_ms", "targets", "met"} <= case.keys()
     batch = document["cases"][0]
-    assert set(batch["cpu_us_per_event"]) == {"workers", "sequencer", "parent", "load"}
+    assert set(batch["cpu_us_per_event"]) == {"workers", "sequencer", "projector", "parent", "load"}
     assert 0 < batch["p50_ms"] <= batch["p99_ms"]
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")

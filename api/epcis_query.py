@@ -1,0 +1,304 @@
+"""Step 2 of 9: the query interface of EPCIS 2.0, over projection.engine.
+
+    GET /events                         ?EQ_bizStep=…&perPage=…&nextPageToken=…&proof=true
+    GET /events/{eventID}               one event, with the error declarations that correct it
+    GET /{resource}                     eventTypes, epcs, bizSteps, bizLocations, readPoints, dispositions
+    GET /{resource}/{value}             what there is below it
+    GET /{resource}/{value}/events      events with that value, and the same parameters
+    GET, POST /queries                  queries kept under names
+    GET, DELETE /queries/{name}
+    GET /queries/{name}/events
+
+Answers are EPCISQueryDocuments in JSON-LD. `Tallystick-Covered` says up to which position of the log the
+answer looked; what was recorded since is in a later one. Source: EPCIS 2.0, REST binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from flask import Blueprint, Response, request
+
+from api.errors import NoSuchResource, NotAcceptable, RequestMalformed
+from api.event_queries import (
+    ALWAYS_DIGITAL_LINK,
+    NEVER_TRANSLATES,
+    EventQueries,
+    collection,
+    query_document,
+    shown,
+    with_proof,
+)
+from api.problems import BAD_REQUEST, CREATED, NO_CONTENT
+from api.reading import Reading
+from api.receipts import ReceiptWriter
+from api.requests import read_body, require_media_type
+from keys.strict_json import loads
+from projection.engine import Found, Page
+from projection.kept import QUERY_SIZE_MAX
+from projection.resources import KINDS, PARAMETERS
+from traceability.errors import QueryRejected
+from traceability.queries.model import Query
+from traceability.queries.parameters import parse_json, parse_url
+from traceability.queries.tokens import LIFETIME_S, open_name, seal_name
+
+VERSION = "2.0.0"
+JSON_LD = ("application/ld+json", "application/json")
+FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
+OURS = frozenset(("proof",))
+
+_CAPABILITIES = {
+    "GS1-EPCIS-Version": VERSION,
+    "GS1-EPCIS-Min": VERSION,
+    "GS1-EPCIS-Max": VERSION,
+    "GS1-CBV-Version": VERSION,
+    "GS1-CBV-Min": VERSION,
+    "GS1-CBV-Max": VERSION,
+    "GS1-CBV-XML-Format": NEVER_TRANSLATES,
+    "GS1-Vendor-Version": "tallystick-1",
+}
+
+
+def blueprint(
+    queries: EventQueries, reading: Reading, base_url: str, clock: Callable[[], datetime]
+) -> Blueprint:
+    epcis = Blueprint("epcis_query", __name__)
+
+    @epcis.before_request
+    def negotiate() -> None:
+        _require_version("EPCIS")
+        _require_version("CBV")
+        _epc_format()
+
+    @epcis.after_request
+    def announce(response: Response) -> Response:
+        for name, value in _CAPABILITIES.items():
+            response.headers.setdefault(name, value)
+        # As OPTIONS, and where what was wanted is refused: all that is spoken.
+        spoken = request.method == "OPTIONS" or response.status_code >= BAD_REQUEST
+        response.headers.setdefault("GS1-EPC-Format", ", ".join(FORMATS) if spoken else _epc_format())
+        return response
+
+    def may_read(typ: str) -> bool:
+        return reading.may_read_typ(typ, None)
+
+    def answer(query: Query, path: str, name: str = "SimpleEventQuery") -> Response:
+        page = queries.engine.search(query, may_read)
+        epc_format = _epc_format()
+        events = [shown(found, epc_format) for found in page.events]
+        if _asks_for_proof():
+            events = prove(page.events, events)
+        body = orjson.dumps(query_document(events, name, clock()))
+        response = Response(body, content_type=JSON_LD[0])
+        response.headers["Tallystick-Covered"] = str(page.covered)
+        return _linked(response, base_url + path, page)
+
+    def prove(found: tuple[Found, ...], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        head = reading.head()
+        receipts = ReceiptWriter(reading.reader, head.checkpoint, head.tree_size).write(
+            one.seq for one in found
+        )
+        return [
+            with_proof(event, one, reading.statement(one.seq, None), receipts[one.seq])
+            for one, event in zip(found, events, strict=True)
+        ]
+
+    def asked() -> Query:
+        return parse_url(_query_string(), extensions=request.headers.get("GS1-Extensions", ""), others=OURS)
+
+    @epcis.get("/events")
+    def events() -> Response:
+        return answer(asked(), "/events")
+
+    @epcis.get("/events/<path:event_id>")
+    def event(event_id: str) -> Response:
+        query = _with(asked(), f"EQ_eventID={quote(event_id, safe='')}", event_id)
+        response = answer(query, f"/events/{quote(event_id, safe='')}")
+        if not orjson.loads(response.get_data())["epcisBody"]["queryResults"]["resultsBody"]["eventList"]:
+            raise NoSuchResource("epcis.event", f"there is no event {event_id[:200]!r} here")
+        return response
+
+    for kind in KINDS:
+        _add_resource(epcis, kind, queries, answer, asked, may_read, base_url)
+
+    @epcis.get("/queries")
+    def list_queries() -> Response:
+        per_page, token = _paging()
+        now = queries.engine.now()
+        after = "" if token is None else open_name(token, "queries", now, queries.engine.key)
+        found = queries.kept.page(after, per_page + 1)
+        body = orjson.dumps([{"name": one.name, "query": one.query} for one in found[:per_page]])
+        response = Response(body, content_type=JSON_LD[1])
+        if len(found) > per_page:
+            expires = now + LIFETIME_S
+            token = seal_name(found[per_page - 1].name, "queries", expires, queries.engine.key)
+            _link_next(response, f"{base_url}/queries", token, expires)
+        return response
+
+    @epcis.post("/queries")
+    def create_query() -> Response:
+        require_media_type(JSON_LD)
+        body = loads(read_body(QUERY_SIZE_MAX), size_max=QUERY_SIZE_MAX)
+        if not isinstance(body, dict) or set(body) - {"@context"} != {"name", "query"}:
+            raise RequestMalformed("epcis.query", 'a named query is {"name": "…", "query": {…}}')
+        if not isinstance(body["name"], str):
+            raise RequestMalformed("epcis.query", "a query's name is a string", "/name")
+        query = body["query"]
+        if "@context" in body and isinstance(query, dict):
+            query = {"@context": body["@context"], **query}
+        parse_json(query)
+        kept = queries.kept.create(body["name"], query, clock())
+        answer_body = orjson.dumps({"name": kept.name, "query": kept.query})
+        response = Response(answer_body, status=CREATED, content_type=JSON_LD[1])
+        response.headers["Location"] = f"{base_url}/queries/{kept.name}"
+        return response
+
+    @epcis.get("/queries/<name>")
+    def read_query(name: str) -> Response:
+        kept = queries.kept.read(name)
+        return Response(orjson.dumps({"name": kept.name, "query": kept.query}), content_type=JSON_LD[1])
+
+    @epcis.delete("/queries/<name>")
+    def delete_query(name: str) -> Response:
+        queries.kept.delete(name)
+        return Response(status=NO_CONTENT)
+
+    @epcis.get("/queries/<name>/events")
+    def run_query(name: str) -> Response:
+        kept = queries.kept.read(name)
+        paging = parse_url(_query_string(), others=OURS)
+        if paging.filters or paging != replace(
+            Query(), per_page=paging.per_page, next_page_token=paging.next_page_token
+        ):
+            raise RequestMalformed(
+                "epcis.query", "a named query takes perPage and nextPageToken; what it asks stands in it"
+            )
+        query = replace(parse_json(kept.query), next_page_token=paging.next_page_token)
+        if "perPage" in request.args:
+            query = replace(query, per_page=paging.per_page)
+        return answer(query, f"/queries/{name}/events", name)
+
+    return epcis
+
+
+def _add_resource(
+    epcis: Blueprint,
+    kind: str,
+    queries: EventQueries,
+    answer: Callable[[Query, str], Response],
+    asked: Callable[[], Query],
+    may_read: Callable[[str], bool],
+    base_url: str,
+) -> None:
+    def require(value: str) -> None:
+        if not queries.resources.has(kind, value, may_read):
+            raise NoSuchResource("epcis.resource", f"no event here has {value[:200]!r} among its {kind}")
+
+    def list_values() -> Response:
+        per_page, token = _paging()
+        listing = queries.resources.page(kind, per_page, token, may_read)
+        response = Response(orjson.dumps(collection(listing.values)), content_type=JSON_LD[0])
+        if listing.next_token is not None and listing.expires_at is not None:
+            _link_next(response, f"{base_url}/{kind}", listing.next_token, listing.expires_at)
+        return response
+
+    def below(value: str) -> Response:
+        require(value)
+        return Response(orjson.dumps(collection(["events"])), content_type=JSON_LD[0])
+
+    def events_of(value: str) -> Response:
+        require(value)
+        query = _with(asked(), f"{PARAMETERS[kind]}={quote(value, safe='')}", value)
+        return answer(query, f"/{kind}/{quote(value, safe='')}/events")
+
+    epcis.add_url_rule(f"/{kind}", f"list_{kind}", list_values)
+    epcis.add_url_rule(f"/{kind}/<path:value>", f"below_{kind}", below)
+    epcis.add_url_rule(f"/{kind}/<path:value>/events", f"events_of_{kind}", events_of)
+
+
+def _with(query: Query, part: str, value: str) -> Query:
+    """The query, and what the path asks for. Raises NoSuchResource where no event can have such a value."""
+    try:
+        added = parse_url(part)
+    except QueryRejected as rejected:
+        raise NoSuchResource("epcis.resource", f"{value[:200]!r}: {rejected.detail}") from rejected
+    return replace(query, filters=(*added.filters, *query.filters))
+
+
+def _query_string() -> str:
+    return request.query_string.decode("latin-1")
+
+
+def _paging() -> tuple[int, str | None]:
+    """perPage and nextPageToken of a listing, which takes nothing else."""
+    query = parse_url(_query_string())
+    if query.filters or query.max_event_count or query.event_count_limit or query.order.descending:
+        raise RequestMalformed(
+            "epcis.parameters", "a listing takes perPage and nextPageToken, and nothing else"
+        )
+    return query.per_page, query.next_page_token
+
+
+def _asks_for_proof() -> bool:
+    value = request.args.get("proof", "false")
+    if value not in ("true", "false"):
+        raise RequestMalformed("http.argument.value", "proof is true or false", "/proof")
+    return value == "true"
+
+
+def _epc_format() -> str:
+    wanted = request.headers.get("GS1-EPC-Format", "No_Preference")
+    if wanted not in FORMATS:
+        raise NotAcceptable(
+            "epcis.format", f"GS1-EPC-Format {wanted[:40]!r} is not served here; {', '.join(FORMATS)} are"
+        )
+    return NEVER_TRANSLATES if wanted == "No_Preference" else wanted
+
+
+def _require_version(what: str) -> None:
+    """Refuse a request that wants another version than ours, or a range without it."""
+    headers = request.headers
+    least = _version(headers.get(f"GS1-{what}-Min"), what)
+    most = _version(headers.get(f"GS1-{what}-Max"), what)
+    said = _version(headers.get(f"GS1-{what}-Version"), what)
+    ours = _version(VERSION, what)
+    assert ours is not None
+    if (least and ours < least) or (most and ours[: len(most)] > most) or (said and said[:1] != ours[:1]):
+        raise NotAcceptable(
+            "epcis.version", f"{what} {VERSION} is spoken here, and the request asks for another"
+        )
+
+
+def _version(text: str | None, what: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.strip().split(".")
+    if not 1 <= len(parts) <= 4 or not all(
+        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
+    ):
+        raise RequestMalformed("epcis.version", f"{text[:40]!r} is no version of {what}; {VERSION} is one")
+    return tuple(int(part) for part in parts)
+
+
+def _linked(response: Response, address: str, page: Page) -> Response:
+    if page.next_token is not None and page.expires_at is not None:
+        _link_next(response, address, page.next_token, page.expires_at)
+    return response
+
+
+def _link_next(response: Response, address: str, token: str, expires_at: int) -> None:
+    """Where the next page is: the same question, with the token."""
+    kept = [part for part in _query_string().split("&") if part and not part.startswith("nextPageToken=")]
+    # What a URL cannot hold as it stands (a |, a space) came as it pleased, and goes out escaped.
+    question = quote(
+        "&".join([*kept, f"nextPageToken={token}"]), safe="&=%+:/?#[]@!$'()*,;~-._", encoding="latin-1"
+    )
+    response.headers["Link"] = f'<{address}?{question}>; rel="next"'
+    response.headers["GS1-Next-Page-Token-Expires"] = (
+        datetime.fromtimestamp(expires_at, UTC).isoformat().replace("+00:00", "Z")
+    )
