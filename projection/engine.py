@@ -30,12 +30,11 @@ from projection.cache import Cache
 from projection.segments import Ints, Rows
 from projection.statements import (
     LedgerReader,
-    events_in,
+    content_of,
     microseconds,
     moment_of,
     read_many,
     recorded_at,
-    typ_and_payload,
 )
 from projection.store import Extent, Projection, Snapshot
 from traceability.epcis.formats import parse_time
@@ -500,10 +499,10 @@ class _Search:
         for seq, ordinal in places:
             wanted.setdefault(seq, []).append(ordinal)
         for seq, raw, entry in read_many(self._engine.ledger, wanted, entries=known is None):
-            read = None if raw is None else typ_and_payload(raw)
-            if read is None or not self._may_read(read[0]):
+            content = None if raw is None else content_of(raw)
+            if content is None or not self._may_read(content.typ):
                 continue
-            events = dict(events_in(*read))
+            events = dict(content.bare_events())
             for ordinal in wanted[seq]:
                 event = events.get(ordinal)
                 if event is None:

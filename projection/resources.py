@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projection.engine import Engine, MayRead, Place
-from projection.statements import events_in, typ_and_payload
+from projection.statements import content_of
 from traceability.epcis.vocabulary import EVENT_TYPES
 from traceability.errors import QueryTokenFault
 from traceability.gs1.canonical import judge
@@ -138,11 +138,11 @@ def _position(after: str) -> tuple[int, int, int, int]:
 
 def _epcs_of(raw: bytes | None, may_read: Callable[[str], bool]) -> list[tuple[int, str]]:
     """(ordinal, canonical name) of every EPC in a statement, each pair once."""
-    read = None if raw is None else typ_and_payload(raw)
-    if read is None or not may_read(read[0]):
+    content = None if raw is None else content_of(raw)
+    if content is None or not may_read(content.typ):
         return []
     found: dict[tuple[int, str], None] = {}
-    for ordinal, event in events_in(*read):
+    for ordinal, event in content.bare_events():
         for name in _names(event):
             found[ordinal, name] = None
     return list(found)

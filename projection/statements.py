@@ -11,7 +11,7 @@ from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -35,7 +35,10 @@ class LedgerReader(Protocol):
 
 
 def content_of(raw: bytes) -> Content | None:
-    """What a stored statement says; None for one that is no event's, or cannot be read."""
+    """What a stored statement says; None for one that is no event's, or cannot be read.
+
+    About 6 µs for 1 KB; 60 µs an event where they must be derived from XML.
+    """
     try:
         header64, payload64, _ = raw.split(b".")
         typ = orjson.loads(_decode(header64))["typ"]
@@ -47,10 +50,7 @@ def content_of(raw: bytes) -> Content | None:
 
 
 def events_of(raw: bytes) -> list[tuple[int, dict[str, Any]]]:
-    """(ordinal, event) of each event in a stored statement, each with all of its @context.
-
-    About 6 µs for 1 KB; 60 µs where it must be derived from XML.
-    """
+    """(ordinal, event) of each event in a stored statement, each with all of its @context."""
     content = content_of(raw)
     return [] if content is None else list(content.bare_events())
 
