@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import struct
 import threading
 
@@ -20,6 +21,7 @@ from ledger.store.packing import (
     PLAIN,
     ZIPPED,
     gone,
+    join_parts,
     pack,
     pack_parts,
     unpack,
@@ -106,6 +108,18 @@ def test_a_row_may_hold_several_parts_and_places_where_nothing_stands_any_more()
         unpack_one(row, 6)
 
 
+def test_neighbouring_parts_share_a_row_up_to_its_bounds():
+    singles = [jws(i) for i in range(150)]
+    rows = join_parts([part for raw in singles for part in pack_parts([raw])])
+    assert [count for count, _ in rows] == [64, 64, 22]
+    assert [raw for _, body in rows for raw in unpack(body)] == singles
+    assert join_parts(pack_parts(singles)) == pack_parts(singles)
+    large = [(1, pack([random.Random(i).randbytes(200_000)])) for i in range(3)]
+    assert join_parts(large) == large
+    assert [count for count, _ in join_parts([(60, b"a"), (5, b"b"), (59, b"c")])] == [60, 64]
+    assert join_parts([]) == []
+
+
 def part(form: int, count: int, content: bytes) -> bytes:
     return struct.pack(">BBI", form, count, len(content)) + content
 
@@ -143,6 +157,11 @@ def test_what_is_no_part_is_damaged(row):
     with pytest.raises(RecordDamaged) as fault:
         unpack(row)
     assert fault.value.code == "store.part"
+    try:
+        assert unpack_one(row, 0) == jws(1)  # what is damaged may lie behind it
+        assert row.startswith(ONE)
+    except RecordDamaged:
+        pass
 
 
 @given(st.binary(max_size=80))
