@@ -17,24 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 from flask import Blueprint, Response, request
 
-from api.errors import NoSuchResource, NotAcceptable, RequestMalformed
+from api.epcis_headers import epc_format, link_next, negotiated, paging, query_string
+from api.errors import NoSuchResource, RequestMalformed
 from api.event_queries import (
-    ALWAYS_DIGITAL_LINK,
-    NEVER_TRANSLATES,
     EventQueries,
     collection,
     query_document,
     shown,
     with_proof,
 )
-from api.problems import BAD_REQUEST, CREATED, NO_CONTENT
+from api.problems import CREATED, NO_CONTENT
 from api.reading import Reading
 from api.receipts import ReceiptWriter
 from api.requests import read_body, require_media_type
@@ -47,21 +46,8 @@ from traceability.queries.model import Query
 from traceability.queries.parameters import parse_json, parse_url
 from traceability.queries.tokens import LIFETIME_S, open_name, seal_name
 
-VERSION = "2.0.0"
 JSON_LD = ("application/ld+json", "application/json")
-FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
 OURS = frozenset(("proof",))
-
-_CAPABILITIES = {
-    "GS1-EPCIS-Version": VERSION,
-    "GS1-EPCIS-Min": VERSION,
-    "GS1-EPCIS-Max": VERSION,
-    "GS1-CBV-Version": VERSION,
-    "GS1-CBV-Min": VERSION,
-    "GS1-CBV-Max": VERSION,
-    "GS1-CBV-XML-Format": NEVER_TRANSLATES,
-    "GS1-Vendor-Version": "tallystick-1",
-}
 
 
 def blueprint(
@@ -69,28 +55,15 @@ def blueprint(
 ) -> Blueprint:
     epcis = Blueprint("epcis_query", __name__)
 
-    @epcis.before_request
-    def negotiate() -> None:
-        _require_version("EPCIS")
-        _require_version("CBV")
-        _epc_format()
-
-    @epcis.after_request
-    def announce(response: Response) -> Response:
-        for name, value in _CAPABILITIES.items():
-            response.headers.setdefault(name, value)
-        # As OPTIONS, and where what was wanted is refused: all that is spoken.
-        spoken = request.method == "OPTIONS" or response.status_code >= BAD_REQUEST
-        response.headers.setdefault("GS1-EPC-Format", ", ".join(FORMATS) if spoken else _epc_format())
-        return response
+    negotiated(epcis)
 
     def may_read(typ: str) -> bool:
         return reading.may_read_typ(typ, None)
 
     def answer(query: Query, path: str, name: str = "SimpleEventQuery") -> Response:
         page = queries.engine.search(query, may_read)
-        epc_format = _epc_format()
-        events = [shown(found, epc_format) for found in page.events]
+        wanted = epc_format()
+        events = [shown(found, wanted) for found in page.events]
         if _asks_for_proof():
             events = prove(page.events, events)
         body = orjson.dumps(query_document(events, name, clock()))
@@ -109,7 +82,7 @@ def blueprint(
         ]
 
     def asked() -> Query:
-        return parse_url(_query_string(), extensions=request.headers.get("GS1-Extensions", ""), others=OURS)
+        return parse_url(query_string(), extensions=request.headers.get("GS1-Extensions", ""), others=OURS)
 
     @epcis.get("/events")
     def events() -> Response:
@@ -128,7 +101,7 @@ def blueprint(
 
     @epcis.get("/queries")
     def list_queries() -> Response:
-        per_page, token = _paging()
+        per_page, token = paging()
         now = queries.engine.now()
         after = "" if token is None else open_name(token, "queries", now, queries.engine.key)
         found = queries.kept.page(after, per_page + 1)
@@ -137,7 +110,7 @@ def blueprint(
         if len(found) > per_page:
             expires = now + LIFETIME_S
             token = seal_name(found[per_page - 1].name, "queries", expires, queries.engine.key)
-            _link_next(response, f"{base_url}/queries", token, expires)
+            link_next(response, f"{base_url}/queries", token, expires)
         return response
 
     @epcis.post("/queries")
@@ -171,7 +144,7 @@ def blueprint(
     @epcis.get("/queries/<name>/events")
     def run_query(name: str) -> Response:
         kept = queries.kept.read(name)
-        paging = parse_url(_query_string(), others=OURS)
+        paging = parse_url(query_string(), others=OURS)
         if paging.filters or paging != replace(
             Query(), per_page=paging.per_page, next_page_token=paging.next_page_token
         ):
@@ -200,11 +173,11 @@ def _add_resource(
             raise NoSuchResource("epcis.resource", f"no event here has {value[:200]!r} among its {kind}")
 
     def list_values() -> Response:
-        per_page, token = _paging()
+        per_page, token = paging()
         listing = queries.resources.page(kind, per_page, token, may_read)
         response = Response(orjson.dumps(collection(listing.values)), content_type=JSON_LD[0])
         if listing.next_token is not None and listing.expires_at is not None:
-            _link_next(response, f"{base_url}/{kind}", listing.next_token, listing.expires_at)
+            link_next(response, f"{base_url}/{kind}", listing.next_token, listing.expires_at)
         return response
 
     def below(value: str) -> Response:
@@ -230,20 +203,6 @@ def _with(query: Query, part: str, value: str) -> Query:
     return replace(query, filters=(*added.filters, *query.filters))
 
 
-def _query_string() -> str:
-    return request.query_string.decode("latin-1")
-
-
-def _paging() -> tuple[int, str | None]:
-    """perPage and nextPageToken of a listing, which takes nothing else."""
-    query = parse_url(_query_string())
-    if query.filters or query.max_event_count or query.event_count_limit or query.order.descending:
-        raise RequestMalformed(
-            "epcis.parameters", "a listing takes perPage and nextPageToken, and nothing else"
-        )
-    return query.per_page, query.next_page_token
-
-
 def _asks_for_proof() -> bool:
     value = request.args.get("proof", "false")
     if value not in ("true", "false"):
@@ -251,54 +210,7 @@ def _asks_for_proof() -> bool:
     return value == "true"
 
 
-def _epc_format() -> str:
-    wanted = request.headers.get("GS1-EPC-Format", "No_Preference")
-    if wanted not in FORMATS:
-        raise NotAcceptable(
-            "epcis.format", f"GS1-EPC-Format {wanted[:40]!r} is not served here; {', '.join(FORMATS)} are"
-        )
-    return NEVER_TRANSLATES if wanted == "No_Preference" else wanted
-
-
-def _require_version(what: str) -> None:
-    """Refuse a request that wants another version than ours, or a range without it."""
-    headers = request.headers
-    least = _version(headers.get(f"GS1-{what}-Min"), what)
-    most = _version(headers.get(f"GS1-{what}-Max"), what)
-    said = _version(headers.get(f"GS1-{what}-Version"), what)
-    ours = _version(VERSION, what)
-    assert ours is not None
-    if (least and ours < least) or (most and ours[: len(most)] > most) or (said and said[:1] != ours[:1]):
-        raise NotAcceptable(
-            "epcis.version", f"{what} {VERSION} is spoken here, and the request asks for another"
-        )
-
-
-def _version(text: str | None, what: str) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    parts = text.strip().split(".")
-    if not 1 <= len(parts) <= 4 or not all(
-        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
-    ):
-        raise RequestMalformed("epcis.version", f"{text[:40]!r} is no version of {what}; {VERSION} is one")
-    return tuple(int(part) for part in parts)
-
-
 def _linked(response: Response, address: str, page: Page) -> Response:
     if page.next_token is not None and page.expires_at is not None:
-        _link_next(response, address, page.next_token, page.expires_at)
+        link_next(response, address, page.next_token, page.expires_at)
     return response
-
-
-def _link_next(response: Response, address: str, token: str, expires_at: int) -> None:
-    """Where the next page is: the same question, with the token."""
-    kept = [part for part in _query_string().split("&") if part and not part.startswith("nextPageToken=")]
-    # What a URL cannot hold as it stands (a |, a space) came as it pleased, and goes out escaped.
-    question = quote(
-        "&".join([*kept, f"nextPageToken={token}"]), safe="&=%+:/?#[]@!$'()*,;~-._", encoding="latin-1"
-    )
-    response.headers["Link"] = f'<{address}?{question}>; rel="next"'
-    response.headers["GS1-Next-Page-Token-Expires"] = (
-        datetime.fromtimestamp(expires_at, UTC).isoformat().replace("+00:00", "Z")
-    )

@@ -1,0 +1,123 @@
+"""Step 2 of 9: what all of EPCIS 2.0's resources say and ask in headers: versions, formats, pages, OPTIONS.
+
+Source: EPCIS 2.0, REST binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+
+from api.errors import NotAcceptable, RequestMalformed
+from api.event_queries import ALWAYS_DIGITAL_LINK, NEVER_TRANSLATES
+from api.problems import BAD_REQUEST, NO_CONTENT
+from traceability.queries.parameters import parse_url
+
+VERSION = "2.0.0"
+FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
+
+_CAPABILITIES = {
+    "GS1-EPCIS-Version": VERSION,
+    "GS1-EPCIS-Min": VERSION,
+    "GS1-EPCIS-Max": VERSION,
+    "GS1-CBV-Version": VERSION,
+    "GS1-CBV-Min": VERSION,
+    "GS1-CBV-Max": VERSION,
+    "GS1-CBV-XML-Format": NEVER_TRANSLATES,
+    "GS1-Vendor-Version": "tallystick-1",
+}
+
+
+def _nothing_more() -> Mapping[str, str]:
+    return {}
+
+
+def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _nothing_more) -> None:
+    """Let a blueprint refuse versions and formats that are not spoken here, and announce those that are.
+
+    more  headers besides, of every answer
+    """
+
+    @blueprint.before_request
+    def negotiate() -> None:
+        _require_version("EPCIS")
+        _require_version("CBV")
+        epc_format()
+
+    @blueprint.after_request
+    def announce(response: Response) -> Response:
+        for name, value in {**_CAPABILITIES, **more()}.items():
+            response.headers.setdefault(name, value)
+        is_options = request.method == "OPTIONS"
+        if is_options and response.status_code < BAD_REQUEST:
+            response.status_code = NO_CONTENT
+        # As OPTIONS, and where what was wanted is refused: all that is spoken.
+        spoken = is_options or response.status_code >= BAD_REQUEST
+        response.headers.setdefault("GS1-EPC-Format", ", ".join(FORMATS) if spoken else epc_format())
+        return response
+
+
+def epc_format() -> str:
+    """How identifiers are to be spelled in the answer. Raises NotAcceptable."""
+    wanted = request.headers.get("GS1-EPC-Format", "No_Preference")
+    if wanted not in FORMATS:
+        raise NotAcceptable(
+            "epcis.format", f"GS1-EPC-Format {wanted[:40]!r} is not served here; {', '.join(FORMATS)} are"
+        )
+    return NEVER_TRANSLATES if wanted == "No_Preference" else wanted
+
+
+def query_string() -> str:
+    """What stands behind the path's ?."""
+    return request.query_string.decode("latin-1")
+
+
+def paging() -> tuple[int, str | None]:
+    """perPage and nextPageToken of a listing, which takes nothing else."""
+    query = parse_url(query_string())
+    if query.filters or query.max_event_count or query.event_count_limit or query.order.descending:
+        raise RequestMalformed(
+            "epcis.parameters", "a listing takes perPage and nextPageToken, and nothing else"
+        )
+    return query.per_page, query.next_page_token
+
+
+def link_next(response: Response, address: str, token: str, expires_at: int) -> None:
+    """Where the next page is: the same question, with the token."""
+    kept = [part for part in query_string().split("&") if part and not part.startswith("nextPageToken=")]
+    # What a URL cannot hold as it stands (a |, a space) came as it pleased, and goes out escaped.
+    question = quote(
+        "&".join([*kept, f"nextPageToken={token}"]), safe="&=%+:/?#[]@!$'()*,;~-._", encoding="latin-1"
+    )
+    response.headers["Link"] = f'<{address}?{question}>; rel="next"'
+    response.headers["GS1-Next-Page-Token-Expires"] = (
+        datetime.fromtimestamp(expires_at, UTC).isoformat().replace("+00:00", "Z")
+    )
+
+
+def _require_version(what: str) -> None:
+    """Refuse a request that wants another version than ours, or a range without it."""
+    headers = request.headers
+    least = _version(headers.get(f"GS1-{what}-Min"), what)
+    most = _version(headers.get(f"GS1-{what}-Max"), what)
+    said = _version(headers.get(f"GS1-{what}-Version"), what)
+    ours = _version(VERSION, what)
+    assert ours is not None
+    if (least and ours < least) or (most and ours[: len(most)] > most) or (said and said[:1] != ours[:1]):
+        raise NotAcceptable(
+            "epcis.version", f"{what} {VERSION} is spoken here, and the request asks for another"
+        )
+
+
+def _version(text: str | None, what: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.strip().split(".")
+    if not 1 <= len(parts) <= 4 or not all(
+        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
+    ):
+        raise RequestMalformed("epcis.version", f"{text[:40]!r} is no version of {what}; {VERSION} is one")
+    return tuple(int(part) for part in parts)
