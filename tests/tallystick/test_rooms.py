@@ -16,6 +16,7 @@ ROOMS = (
     "ledger",
     "traceability",
     "projection",
+    "subscriptions",
     "anchoring",
     "intake",
     "verifier",
