@@ -63,7 +63,7 @@ def test_what_a_resolver_makes_of_it_is_not_connected_to(host: str) -> None:
         "https://partner。example/", "https://①②⑦.⓪.⓪.①/", "https://partner..example/", "https://.example/",
         "https://partner.example./", "https://-partner.example/", "https://par%74ner.example/",
         "https://[partner.example]/", "https://[::1", "https://[2001:4860::8888]x/", "https://localhost./",
-        "https://partner.example/" + "x" * 2048, "https://" + "a." * 130 + "example/", 
+        "https://partner.example/" + "x" * 2048, "https://" + "a." * 130 + "example/",
         "https://" + "a" * 64 + ".com/", "https://0127.0.0.1/",
         "https://[v1.x]/", "https://partner.example/\x00", "https://partner.example/\x7f",
     ],
