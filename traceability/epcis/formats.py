@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
+
+from traceability.remembered import remembered
 
 TIMES_CACHED = 1024  # one event's time is asked for three times on its way in
 URIS_CACHED = 16_384  # names of places, steps and extensions come back in every event
@@ -42,13 +43,13 @@ _TIME = re.compile(
 )
 
 
-@lru_cache(maxsize=URIS_CACHED)
+@remembered(URIS_CACHED)
 def is_uri(text: str) -> bool:
     """Whether the text is an absolute URI by RFC 3986, with or without a fragment."""
     return URI.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=TIMES_CACHED)
+@remembered(TIMES_CACHED)
 def parse_time(text: str) -> datetime | None:
     """The instant in aware UTC, or None if the text is not an RFC 3339 date-time with a zone.
 

@@ -15,6 +15,7 @@ from traceability.gs1.canonical import judge
 
 EVENT_TIME_AHEAD_MAX = timedelta(minutes=10)  # clocks of packaging lines drift; a day ahead is a mistake
 STEMS_KEPT_MAX = 8192  # products
+STEM_LENGTH_MAX = 256  # a domain has 253 characters at most; those of packs have 40
 _SERIAL_LENGTH_MAX = 20  # of serials and lots alike
 
 # Years that no zone can carry out of the calendar, and fractions that fromisoformat reads whole.
@@ -145,6 +146,8 @@ def _name_stem(stem: str) -> bytes:
 def _read_stem(stem: bytes) -> bytes:
     """What the names of all things begin with whose identifiers begin so; empty if it depends on more."""
     name = b""
+    if len(stem) > STEM_LENGTH_MAX:  # kept ones would be megabytes that a sender chose
+        return name
     if stem.isascii() and _STEM.fullmatch(text := stem.decode("ascii")):
         full_name, code, _ = judge(text + "0")
         if not code and not full_name.startswith("raw:"):

@@ -14,6 +14,7 @@ from math import isfinite
 
 from traceability.errors import IdentifierMalformed
 from traceability.gs1 import canonical
+from traceability.remembered import remembered
 
 VALUES_CACHED = 16_384  # places, partners, steps and lots come back in every event
 TEXT_CACHED_MAX = 512  # characters; a longer one would crowd out many
@@ -177,7 +178,7 @@ def _canonical_number(text: str) -> str:
     return str(whole) if whole == number else repr(number)
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def canonical_time(text: str) -> str | None:
     """In UTC with three digits of a second, half a millisecond rounded up; None if it is no time."""
     if _TIME.fullmatch(text) is None:

@@ -14,6 +14,7 @@ from traceability.errors import IdentifierMalformed, NotGs1
 from traceability.gs1.check_digit import check_digit
 from traceability.gs1.digital_link import CANONICAL_STEM, claims_key, parse_digital_link, render_digital_link
 from traceability.gs1.epc_urn import canonical_of_urn
+from traceability.remembered import remembered
 
 PRODUCTS_CACHED = 8192  # ledgers name many packs of few products
 # A compressed link of a pack has about 50 characters; to decompress long ones is work nobody should ask for.
@@ -94,7 +95,7 @@ def _canonical_of_compressed(uri: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=IDENTIFIERS_CACHED)
+@remembered(IDENTIFIERS_CACHED)
 def judge(identifier: str) -> tuple[str, str, str]:
     """(name, fault code, fault detail) of any string at all. Never raises.
 

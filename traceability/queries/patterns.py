@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from traceability.errors import IdentifierMalformed
 from traceability.gs1.canonical import canonical, judge
 from traceability.gs1.digital_link import CANONICAL_STEM, parse_digital_link
 from traceability.gs1.epc_urn import COMPANY_PREFIX_LENGTHS, canonical_of_urn
+from traceability.remembered import remembered, remembered_pair
 
 PATTERN_LENGTH_MAX = 256
 NAMES_CACHED = 16_384
@@ -271,12 +271,12 @@ def class_of_identifier(identifier: str) -> str:
     return class_of(judge(identifier)[0])
 
 
-@lru_cache(maxsize=NAMES_CACHED)
+@remembered_pair(NAMES_CACHED)
 def _sgtin_class(prefix: str, item: str) -> str:
     return class_of(judge(f"{_IDPAT}sgtin:{prefix}.{item}.*")[0])
 
 
-@lru_cache(maxsize=NAMES_CACHED)
+@remembered(NAMES_CACHED)
 def narrowings(class_name: str) -> tuple[tuple[str, str], ...]:
     """(family, value) of all that a pattern which covers members of this class may look it up by."""
     if class_name.startswith("raw:"):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
 
 from traceability.epcis.formats import parse_time
 from traceability.gs1.canonical import judge
+from traceability.remembered import remembered
 
 Prefixes = Mapping[str, str]
 Key = tuple[str, str]
@@ -74,7 +74,7 @@ def expand(text: str, prefixes: Prefixes) -> str:
     return text
 
 
-@lru_cache(maxsize=WORDS_CACHED)
+@remembered(WORDS_CACHED)
 def bare(text: str) -> str:
     """The bare word where this is a spelling of a GS1 one, else the text itself."""
     match = _WORD.fullmatch(text)

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from traceability.errors import QueryTooComplex
@@ -30,6 +29,7 @@ from traceability.queries.spelling import (
     prefixes_of,
     word_forms,
 )
+from traceability.remembered import remembered, remembered_pair
 
 TERMS_VERSION = 1
 TERMS_CACHED = 65_536
@@ -64,7 +64,7 @@ _LISTS = ("epcList", "childEPCs", "inputEPCList", "outputEPCList")
 _QUANTITIES = EPC_FIELDS["anyEPCClass"]
 
 
-@lru_cache(maxsize=TERMS_CACHED)
+@remembered_pair(TERMS_CACHED)
 def term(family: str, value: str) -> int:
     """The unsigned 64-bit term of one property."""
     return fresh_term(family, value)
@@ -164,7 +164,7 @@ def names_of(one: Filter) -> list[str] | None:
     return names
 
 
-@lru_cache(maxsize=CLASSES_CACHED)
+@remembered(CLASSES_CACHED)
 def _class_terms(class_name: str) -> tuple[int, ...]:
     return tuple(
         fresh_term(family, value) for family, value in (*narrowings(class_name), ("named", class_name))
@@ -177,7 +177,7 @@ def _place_terms(family: str, identifier: str, prefixes: Prefixes) -> tuple[int,
     return (term(family, name), term("within " + family, whole if extension else name))
 
 
-@lru_cache(maxsize=TERMS_CACHED)
+@remembered_pair(TERMS_CACHED)
 def _plain_place_terms(family: str, identifier: str) -> tuple[int, ...]:
     return _place_terms(family, identifier, STANDARD_PREFIXES)
 
@@ -186,7 +186,7 @@ def _word_terms(family: str, value: str, prefixes: Prefixes) -> tuple[int, ...]:
     return tuple(term(family, form) for form in word_forms(value, prefixes))
 
 
-@lru_cache(maxsize=CLASSES_CACHED)
+@remembered_pair(CLASSES_CACHED)
 def _plain_word_terms(family: str, value: str) -> tuple[int, ...]:
     return _word_terms(family, value, STANDARD_PREFIXES)
 
