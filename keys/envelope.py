@@ -127,16 +127,15 @@ def _read_header(header64: bytes) -> _Header:
         nonce = base64url.decode(data[start:end], "jws.header.nonce", "/nonce")
         return _Header(known.alg, known.kid, known.typ, known.aud, nonce, known.iat)
     header = _judge_header(data)
-    # Only where the member found is the header's own nonce: the same words may stand in a member of the
-    # sender's, and then the frame would say nothing of the nonce.
-    if (
-        data.count(_NONCE_MEMBER) == 1
-        and header.iat is None
-        and data[start:end] == base64url.encode(header.nonce).encode()
-    ):
-        if len(_HEADERS) >= HEADERS_KEPT_MAX:
-            _HEADERS.clear()
-        _HEADERS[frame] = header
+    if header.iat is None and data[start:end] == base64url.encode(header.nonce).encode():
+        # The same words may stand within a member of the sender's. So it is the header's own nonce only if
+        # another one in its place is read as the header's.
+        other = bytes(byte ^ 0xFF for byte in header.nonce)
+        probe = data[:start] + base64url.encode(other).encode() + data[end:]
+        if _judge_header(probe) == header._replace(nonce=other):
+            if len(_HEADERS) >= HEADERS_KEPT_MAX:
+                _HEADERS.clear()
+            _HEADERS[frame] = header
     return header
 
 

@@ -109,3 +109,18 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(40):
         envelope.parse(with_header(header_text(NONCES[0], after=f',"x":{json.dumps(str(n))}')))
         assert len(envelope._HEADERS) <= 8
+
+
+@pytest.mark.parametrize("own", ['"nonce": ', '"nonce" :', '"\\u006eonce":'])
+@pytest.mark.parametrize("inner", ["b" * 21 + "A", "no nonce of a header..", "short"])
+def test_a_nonce_within_a_member_of_the_senders_is_not_the_headers(own, inner):
+    """The words that are looked for stand first where they mean nothing, and alike."""
+    ours = base64url.encode(bytes(16))
+
+    def statement(within: str) -> bytes:
+        end = f',{own}"{ours}"}}'.encode()
+        nested = header_text(within).replace(b'"nonce":', b'"x":{"nonce":')
+        return with_header(nested + end)
+
+    for within in (ours, inner):
+        assert envelope.parse(statement(within)).nonce == bytes(16)
