@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import auditors, consumers, epcis_query, headers, health, log, metrics, partners, problems
+from api import auditors, captures, consumers, epcis_query, headers, health, log, metrics, partners, problems
 from api.packs import Packs
 from api.reading import Reading
 from api.services import Services
@@ -36,5 +36,7 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
         app.register_blueprint(
             epcis_query.blueprint(services.queries, reading, services.base_url, services.clock)
         )
+    if services.captures is not None:
+        app.register_blueprint(captures.blueprint(services, services.captures, reading))
     app.register_blueprint(consumers.blueprint(services, packs))
     return app

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -54,6 +54,7 @@ class Door:
 
     pool      runs Flask, and reads the ledger for receipts
     capacity  how much may be held at once; beyond it requests are answered with 503 and Retry-After
+    background  what runs beside requests: capture jobs
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Door:
         capacity: Capacity | None = None,
         body_timeout_s: float = BODY_TIMEOUT_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        background: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
+        self._background = background
         self._services = services
         self._flow = flow
         self._flask = flask
@@ -81,12 +84,30 @@ class Door:
         self._default_headers = _encoded(self._defaults.items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
         if scope["type"] != "http":
             return
         if scope["path"] == submission.PATH and scope["method"] == "POST":
             await self._take_statements(scope, receive, send)
         else:
             await self._through_flask(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Run what runs beside requests, from the server's start to its end (ASGI, lifespan)."""
+        task: asyncio.Task[None] | None = None
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._background is not None:
+                    task = asyncio.get_running_loop().create_task(self._background())
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
 
     # POST /statements -----------------------------------------------------------------------------
 
@@ -105,11 +126,13 @@ class Door:
 
     async def _statements_answer(self, scope: Scope, receive: Receive, held: Held) -> Answer:
         head = submission.read_head(
-            scope["query_string"].decode("latin-1"), _header(scope["headers"]), self._services.limits
+            scope["query_string"].decode("latin-1"), _header(scope["headers"]), self._services
         )
         if head.receipts:
             held.require_room_for_answers()
-        lines = head.lines(await self._read_body(receive, head.length, held))
+        body = await self._read_body(receive, head.length, held)
+        submission.require_signed(body, self._services, submission.PATH)
+        lines = head.lines(body)
         held.add_statements(len(lines))
         outcome = await self._flow.submit(lines, behaviour=head.behaviour, allowed_typs=self._event_typs)
         self._meters.count_statements(outcome.results)

@@ -8,6 +8,7 @@
 ├─ NothingHere           no such path, no such tile, no such entry
 │  └─ NoSuchResource     no event here has such a value: EPCIS's own name for it
 ├─ NotAcceptable         the version or format that the caller wants is not spoken here
+├─ EventExists           POST /events brought an event that is in the ledger already
 ├─ Erased                it was here, and its content was erased in the logged way
 ├─ Withheld              it is here, and this caller may not read it
 ├─ RecordDamaged         what is stored here is not what was written: raise the alarm, not the caller
@@ -75,6 +76,16 @@ class NotAcceptable(ApiError, Refused):
     """The caller and this server have no version or format in common."""
 
     epcis_exception = "NotAcceptableException"
+
+
+class EventExists(ApiError, Refused):
+    """location: of the event that is there."""
+
+    epcis_exception = "ResourceAlreadyExistsException"
+
+    def __init__(self, detail: str, location: str) -> None:
+        super().__init__("epcis.event.exists", detail)
+        self.location = location
 
 
 class Erased(ApiError, Unverifiable):

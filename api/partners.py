@@ -37,8 +37,10 @@ def blueprint(services: Services, reading: Reading, metrics: Metrics) -> Bluepri
     @partners.post(submission.PATH)
     def submit_statements() -> Response:
         """As api.door serves it. Requests whose path is spelled otherwise come this way, and tests."""
-        head = submission.read_head(request.query_string.decode(), request.headers.get, services.limits)
-        lines = head.lines(read_body(head.length))
+        head = submission.read_head(request.query_string.decode(), request.headers.get, services)
+        body = read_body(head.length)
+        submission.require_signed(body, services, submission.PATH)
+        lines = head.lines(body)
         outcome = services.intake.submit(lines, behaviour=head.behaviour, allowed_typs=event_typs())
         return answer(outcome, head.behaviour, head.receipts)
 

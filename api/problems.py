@@ -21,6 +21,7 @@ from api.answers import Answer
 from api.errors import (
     ApiError,
     Erased,
+    EventExists,
     LengthMissing,
     LineFault,
     MediaTypeNotTaken,
@@ -52,6 +53,7 @@ FAULTS_SHOWN_MAX = 1000  # a request of ten thousand bad lines is answered with 
 
 OK = int(HTTPStatus.OK)
 CREATED = int(HTTPStatus.CREATED)
+ACCEPTED = int(HTTPStatus.ACCEPTED)
 NO_CONTENT = int(HTTPStatus.NO_CONTENT)
 SEE_OTHER = int(HTTPStatus.SEE_OTHER)
 NOT_FOUND = int(HTTPStatus.NOT_FOUND)
@@ -70,6 +72,7 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
     (NoSuchQuery, HTTPStatus.NOT_FOUND),
     (QueryNameTaken, HTTPStatus.CONFLICT),
+    (EventExists, HTTPStatus.CONFLICT),
     (QueryTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (QueryTooComplex, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (Erased, HTTPStatus.GONE),
@@ -161,6 +164,9 @@ def body_of(fault: Fault) -> dict[str, Any]:
     fix = getattr(fault, "fix", "")
     if fix:
         members["fix"] = fix
+    example = getattr(fault, "example", None)
+    if example:
+        members["example"] = example
     if isinstance(fault, QueryRejected):
         members["faults"] = [
             {"pointer": one.pointer, "code": one.code, "detail": one.detail, "fix": one.fix}

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from api.event_queries import EventQueries
+from intake.capture_jobs import Jobs
 from intake.service import Behaviour, Outcome
 from keys.registry import Registry
 from ledger.store.protocol import LedgerStore
@@ -28,6 +29,8 @@ class Limits:
     statements_page_max: int = 1_000  # statements in one answer; the caller asks for the rest
     statements_page_size_max: int = 16 * 1024 * 1024  # bytes in one answer, but always one statement
     history_items_max: int = 1_000  # a pack has ten; a container that travels for years has hundreds
+    capture_events_max: int = 10_000  # events in one capture job
+    capture_size_max: int = 16 * 1024 * 1024  # bytes of one capture job
     timeline_items_max: int = 24  # steps on the consumer's page, which stays under 30 KB
 
 
@@ -39,6 +42,19 @@ class IntakeDoor(Protocol):
     ) -> Outcome: ...
 
     def registry(self) -> Registry: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Captures:
+    """What the capture interface keeps and needs.
+
+    nudge  says that there is a new job, to whoever runs them
+    key    of page tokens, traceability.queries.tokens.KEY_SIZE bytes
+    """
+
+    jobs: Jobs
+    nudge: Callable[[], None]
+    key: bytes
 
 
 class AnchorState(Protocol):
@@ -86,6 +102,7 @@ class Services:
     base_url      how the world reaches this server, without a slash at the end
     writer_state  why nothing is recorded at present, or None; raises Busy if the writer is away
     queries       the index of events; without it, the query interface is not served
+    captures      jobs of POST /capture; without them, the capture interface is not served
     """
 
     reader: LedgerStore
@@ -99,3 +116,4 @@ class Services:
     writer_state: Callable[[], str | None] = _writing
     limits: Limits = field(default_factory=Limits)
     queries: EventQueries | None = None
+    captures: Captures | None = None

@@ -7,7 +7,7 @@ verified is what was sent, and nothing here reads inside it.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +29,8 @@ from api.requests import (
     read_flag,
     split_lines,
 )
-from api.services import Limits, Services
+from api.services import Services
+from api.unsigned import UnsignedBody, UnsignedType, is_unsigned_type, kind_of
 from intake.service import Behaviour, LineResult, Outcome
 from keys import base64url
 from keys.envelope import STATEMENT_SIZE_MAX
@@ -60,20 +61,36 @@ class Submission:
         return [body] if self.is_single else split_lines(body, self.lines_max)
 
 
-def read_head(query: str, header: Header, limits: Limits) -> Submission:
+def read_head(query: str, header: Header, services: Services) -> Submission:
     """Read and judge all that stands before the body. Raises what is wrong with it, the query first."""
+    limits = services.limits
     if query:
         receipts = read_flag(check_arguments(query_arguments(query), ("receipts",)), "receipts")
     else:
         receipts = False
-    behaviour = _behaviour(header(BEHAVIOUR_HEADER))
-    is_single = check_media_type((JOSE, JWS_LINES), header) == JOSE
+    behaviour = read_behaviour(header(BEHAVIOUR_HEADER))
+    is_single = check_signed_type((JOSE, JWS_LINES), header, services, PATH) == JOSE
     size_max = STATEMENT_SIZE_MAX if is_single else limits.request_size_max
     length = check_length(content_length(header), size_max)
     return Submission(receipts, behaviour, is_single, length, limits.lines_max)
 
 
-def _behaviour(given: str | None) -> Behaviour:
+def check_signed_type(taken: Collection[str], header: Header, services: Services, path: str) -> str:
+    """The body's media type, one of those taken here; plain EPCIS is told how to be signed."""
+    given = (header("Content-Type") or "").partition(";")[0].strip().lower()
+    if given not in taken and is_unsigned_type(given):
+        raise UnsignedType(given, services.origin, services.base_url, path)
+    return check_media_type(taken, header)
+
+
+def require_signed(body: bytes, services: Services, path: str) -> None:
+    """Raise UnsignedBody for plain JSON or XML under the name of a statement."""
+    kind = kind_of(body)
+    if kind is not None:
+        raise UnsignedBody(kind, services.origin, services.base_url, path)
+
+
+def read_behaviour(given: str | None) -> Behaviour:
     """What one bad line does to the others. The header and its values are those of EPCIS 2.0."""
     behaviour = "rollback" if given is None else given.strip()
     if behaviour not in ("rollback", "proceed"):

@@ -9,6 +9,11 @@
     log = "file:keys/log.pem"
     operator = "file:keys/operator.pem"
 
+    [capture]
+    events_max = 10000                                # in one job of POST /capture
+    size_max = 16777216                               # bytes of one
+    keep_s = 604800                                   # how long a finished one can be asked for
+
     [anchoring]
     interval_s = 600
     every_entries = 10000
@@ -64,6 +69,15 @@ class Anchoring:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """Limits of one capture job, and how long its outcome is kept."""
+
+    events_max: int = 10_000
+    size_max: int = 16 * 1024 * 1024
+    keep_s: float = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One ledger's configuration; every path absolute."""
 
@@ -77,6 +91,7 @@ class Config:
     log_key: str
     operator_key: str
     anchoring: Anchoring = field(default_factory=Anchoring)
+    capture: Capture = field(default_factory=Capture)
 
 
 def load(folder: Path) -> Config:
@@ -97,11 +112,13 @@ def load(folder: Path) -> Config:
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Check and complete a configuration document."""
-    known = {"origin", "base_url", "database", "replica", "high_water", "trust", "keys", "anchoring"}
-    _refuse_unknown(document, known, "")
+    known = {"origin", "base_url", "database", "replica", "high_water", "trust"}
+    tables = {"keys", "anchoring", "capture"}
+    _refuse_unknown(document, known | tables, "")
     keys = _table(document, "keys", {"log", "operator"})
     anchoring = _table(document, "anchoring", {"interval_s", "every_entries", "timeout_s", "authorities"})
     default = Anchoring()
+    capture = _table(document, "capture", {"events_max", "size_max", "keep_s"})
     database = _database(document, "database", folder)
     return Config(
         folder=folder,
@@ -122,6 +139,22 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
                 for table in _authority_tables(anchoring)
             ),
         ),
+        capture=_capture(capture),
+    )
+
+
+def _capture(table: dict[str, Any]) -> Capture:
+    default = Capture()
+    size_max = int(_positive(table, "size_max", default.size_max, "capture"))
+    if size_max > default.size_max:
+        # No request brings more than that, so a larger announcement could not be kept.
+        raise ConfigError(
+            "config.type", f"size_max is {size_max}; at most {default.size_max}", "/capture/size_max"
+        )
+    return Capture(
+        events_max=int(_positive(table, "events_max", default.events_max, "capture")),
+        size_max=size_max,
+        keep_s=_positive(table, "keep_s", default.keep_s, "capture"),
     )
 
 
@@ -182,11 +215,11 @@ def _text(table: dict[str, Any], name: str, default: str | None = None) -> str:
     return value
 
 
-def _positive(table: dict[str, Any], name: str, default: float) -> float:
+def _positive(table: dict[str, Any], name: str, default: float, where: str = "anchoring") -> float:
     value = table.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise ConfigError(
-            "config.type", f"{name} must be a positive number, and is {value!r}", f"/anchoring/{name}"
+            "config.type", f"{name} must be a positive number, and is {value!r}", f"/{where}/{name}"
         )
     return value
 

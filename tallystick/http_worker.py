@@ -11,14 +11,16 @@ from pathlib import Path
 
 from anchoring.rounds import RoundsReader
 from api.app import create_app
+from api.capture_runner import CaptureRunner
 from api.door import Door
 from api.event_queries import EventQueries
 from api.metrics import Metrics
-from api.services import Services
+from api.services import Captures, Limits, Services
+from intake.capture_jobs import open_jobs
 from intake.flow import Flow
 from intake.gate import SocketGate
 from intake.pipelined import PipelinedGate
-from intake.service import Intake
+from intake.service import Intake, event_typs
 from ledger.errors import ReadOnly
 from ledger.store.opening import Reader, open_reader
 from projection.engine import Engine
@@ -56,6 +58,11 @@ def create() -> Door:
             return fault.detail
         return None
 
+    page_key = load_or_make(config.folder)
+    pool = ThreadPoolExecutor(int(os.environ[THREADS_VARIABLE]), "flask")
+    flow = Flow(intake, PipelinedGate(socket_path), pool)
+    jobs = open_jobs(config.database)
+    runner = CaptureRunner(jobs, flow, pool, utc_now, event_typs(), keep_s=config.capture.keep_s)
     services = Services(
         reader=reader,
         intake=intake,
@@ -66,21 +73,21 @@ def create() -> Door:
         base_url=config.base_url,
         clock=utc_now,
         writer_state=writer_state,
-        queries=open_queries(config, reader),
+        limits=Limits(capture_events_max=config.capture.events_max, capture_size_max=config.capture.size_max),
+        queries=open_queries(config, reader, page_key),
+        captures=Captures(jobs, runner.nudge, page_key),
     )
     meters = Metrics(services)
-    pool = ThreadPoolExecutor(int(os.environ[THREADS_VARIABLE]), "flask")
-    flow = Flow(intake, PipelinedGate(socket_path), pool)
-    door = Door(services, flow, create_app(services, meters), meters, pool)
+    door = Door(services, flow, create_app(services, meters), meters, pool, background=runner.run)
     atexit.register(_leave_at_once)
     settle()
     return door
 
 
-def open_queries(config: Config, reader: Reader) -> EventQueries:
+def open_queries(config: Config, reader: Reader, page_key: bytes) -> EventQueries:
     """The query interface of this ledger. What is not made yet answers "soon" until it is."""
     projection = open_projection(config.database)
-    engine = Engine(reader, projection, load_or_make(config.folder), clock=utc_now, assign_id=assign_event_id)
+    engine = Engine(reader, projection, page_key, clock=utc_now, assign_id=assign_event_id)
     return EventQueries(engine, Resources(engine), open_kept(config.database))
 
 

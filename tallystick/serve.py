@@ -183,7 +183,7 @@ def serve(
             factory=True,
             address=host,
             port=port,
-            interface=Interfaces.ASGINL,
+            interface=Interfaces.ASGI,
             loop=Loops.uvloop,
             workers=workers,
             backlog=CONNECTIONS_MAX,

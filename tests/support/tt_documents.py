@@ -9,7 +9,7 @@ from typing import Any
 import tt_keys
 import tt_site
 
-from keys import envelope
+from keys import base64url, envelope
 
 TYP = "epcis-document+jws"
 CREATED = "2026-11-20T11:00:00.000Z"
@@ -53,3 +53,8 @@ def xml(*serials: str, step: str = "receiving", extra: str = "") -> bytes:
         f' creationDate="{CREATED}" xmlns:ex="https://example.com/ns/">\n'
         f"<EPCISBody><EventList>{events}</EventList></EPCISBody></epcis:EPCISDocument>"
     ).encode()
+
+
+def decoded_header(statement: bytes) -> bytes:
+    """The protected header of a statement, as JSON."""
+    return base64url.decode(statement.split(b".")[0])
