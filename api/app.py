@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import auditors, captures, consumers, epcis_query, headers, health, log, metrics, partners, problems
+from api import (
+    auditors,
+    captures,
+    consumers,
+    epcis_query,
+    headers,
+    health,
+    log,
+    metrics,
+    partners,
+    problems,
+    reference,
+)
 from api.packs import Packs
 from api.reading import Reading
 from api.services import Services
@@ -38,5 +50,6 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
         )
     if services.captures is not None:
         app.register_blueprint(captures.blueprint(services, services.captures, reading))
+    app.register_blueprint(reference.blueprint(services))
     app.register_blueprint(consumers.blueprint(services, packs))
     return app

@@ -9,8 +9,6 @@ Errors on these paths are pages too: whoever holds a pack has no use for a probl
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -42,8 +40,7 @@ def blueprint(services: Services, packs: Packs) -> Blueprint:
     # Ours, from beside this file, and the one thing in a page that is not escaped.
     style = Markup((PAGES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     icon = (PAGES / "icon.svg").read_bytes()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = headers.page_policy(f"sha256-{digest}")
+    policy = headers.page_policy_of(style)
 
     def page(template: str, status: int, *, title: str, **values: object) -> Response:
         body = render_template(template, title=title, style=style, origin=services.origin, **values)

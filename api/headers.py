@@ -6,7 +6,9 @@ address is passed on to the next site: a pack's address holds its serial number.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from hashlib import sha256
+from http import HTTPStatus
 from typing import cast
 
 from flask import Flask, Response, request
@@ -42,6 +44,11 @@ def page_policy(style_hash: str) -> str:
     )
 
 
+def page_policy_of(style: str) -> str:
+    """The policy of a page with this style sheet in it."""
+    return page_policy(f"sha256-{b64encode(sha256(style.encode()).digest()).decode()}")
+
+
 def tagged(body: bytes, content_type: str, cache_control: str) -> Response:
     """An answer with an ETag of its bytes; 304 to whoever has these already."""
     response = Response(body, content_type=content_type)
@@ -69,7 +76,7 @@ def register(app: Flask, base_url: str) -> None:
         # each name costs as much as verifying a signature.
         present = {name.lower() for name, _ in headers}
         headers.extend([(name, value) for lower, name, value in wanted if lower not in present])
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and response.status_code == HTTPStatus.OK:
             headers["Content-Length"] = "0"
             headers.pop("Content-Type", None)  # of nothing
         return response

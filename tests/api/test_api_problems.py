@@ -107,6 +107,13 @@ def test_other_methods_are_405_and_say_which_are_answered(site, method, path, al
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
+def test_options_of_nothing_is_a_whole_problem(site):
+    response = site.client.options("/nothing")
+    assert response.status_code == 404
+    assert int(response.headers["Content-Length"]) == len(response.data)
+    assert response.json["code"] == "http.path"
+
+
 def test_options_lists_the_methods_and_has_no_body(site):
     response = site.client.options("/statements")
     assert response.status_code == 200

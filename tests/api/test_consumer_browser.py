@@ -34,38 +34,6 @@ PAGES = {
 }
 PHONE, SMALL, DESKTOP = (390, 844), (320, 568), (1280, 900)
 
-# WCAG 2.2, 1.4.3 and 1.4.11: every text against what is painted behind it.
-CONTRASTS = """() => {
-  const parse = (text) => {
-    const numbers = text.match(/[\\d.]+/g).map(Number);
-    return numbers.length === 4 ? numbers : [...numbers, 1];
-  };
-  const luminance = ([r, g, b]) => {
-    const linear = [r, g, b].map((v) => v / 255).map((v) =>
-      v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  };
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = parse(getComputedStyle(e).backgroundColor);
-      if (color[3] === 1) return color;
-      if (color[3] !== 0) return null;
-    }
-    return [255, 255, 255, 1];
-  };
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || element.closest('svg, style')) continue;
-    const front = parse(getComputedStyle(element).color);
-    const back = behind(element);
-    const [light, dark] = [luminance(front), luminance(back)].sort((a, b) => b - a);
-    found.push([walker.currentNode.textContent.trim().slice(0, 40), (light + 0.05) / (dark + 0.05)]);
-  }
-  return found;
-}"""
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -122,7 +90,7 @@ def test_every_text_has_enough_contrast(open_page, address, scheme):
     page = open_page("/", DESKTOP, scheme)
     for path in PAGES.values():
         page.goto(address + path)
-        found = page.evaluate(CONTRASTS)
+        found = page.evaluate(tt_browser.CONTRASTS)
         assert len(found) > 8
         weak = [(path, text, round(ratio, 2)) for text, ratio in found if ratio < 4.5]
         assert weak == []

@@ -1,0 +1,136 @@
+"""Step 2 of 9, described: the groups put together into one OpenAPI 3.1 document.
+
+HEAD is added to every GET, OPTIONS to every path, and to every operation the problems that any request can
+meet, so that the groups say only what is their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from api.openapi import auditors, components, consumers, health, log, partners, problems
+from api.openapi.parts import Group, Json, Route, answer, headers
+from api.services import Services
+
+VERSION = "0.1.0"
+_ALWAYS = (500, 503)
+
+INTRODUCTION = (
+    "A ledger that many companies sign and nobody can quietly change. Partners send signed EPCIS events;"
+    " anyone can check what became of them.\n\n"
+    "Every error is a problem detail (RFC 9457): `type` and `code` are stable, `detail` is for people."
+    " Arguments are strict: one that is unknown or given twice is refused, but on pages, probes, checkpoint"
+    " and tiles, where it is ignored. Bodies come uncompressed with their `Content-Length`. Any request"
+    " may be"
+    " answered with 503 and `Retry-After`, and may then be sent again as it is.\n\n"
+    "Every answer forbids scripts, frames and foreign sources (`Content-Security-Policy` and its kin), and"
+    " none sets a cookie. Answers are not to be cached (`Cache-Control: no-store`) unless their own"
+    " `Cache-Control` says otherwise."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A group with its routes."""
+
+    group: Group
+    routes: list[Route]
+    schemas: Json
+
+
+def sections(services: Services) -> Iterator[Section]:
+    """What this server serves, in the order of the documentation."""
+    limits = services.limits
+    yield Section(partners.GROUP, partners.routes(limits), {})
+    yield Section(log.GROUP, log.routes(limits), {})
+    yield Section(auditors.GROUP, auditors.routes(limits), auditors.SCHEMAS)
+    yield Section(consumers.GROUP, consumers.routes(limits), {})
+    yield Section(health.GROUP, health.routes(limits), health.SCHEMAS)
+
+
+def build(services: Services) -> Json:
+    """The document of this server. A few milliseconds; whoever serves it keeps it."""
+    found = list(sections(services))
+    paths: dict[str, Json] = {}
+    for section in found:
+        for route in section.routes:
+            item = paths.setdefault(route.path, {})
+            if route.method in item:
+                raise ValueError(f"{route.method} {route.path} is described twice")
+            item[route.method] = _operation(section.group, route)
+    for path, item in paths.items():
+        _complete(path, item)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tallystick",
+            "version": VERSION,
+            "description": INTRODUCTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": services.base_url, "description": services.origin}],
+        "tags": [{"name": section.group.name, "description": section.group.description} for section in found],
+        "paths": paths,
+        "components": {
+            "schemas": {name: of for section in found for name, of in section.schemas.items()}
+            | components.SCHEMAS,
+            "headers": components.HEADERS,
+            "responses": problems.responses(),
+        },
+    }
+
+
+def _operation(group: Group, route: Route) -> Json:
+    responses: dict[str, Any] = dict(route.answers)
+    for status, when in {**dict.fromkeys(_ALWAYS, ""), **route.problems}.items():
+        if str(status) not in responses:
+            responses[str(status)] = problems.refused(status, when)
+        else:
+            # An answer of its own under a status that other answers have too: either may come.
+            own = responses[str(status)]
+            responses[str(status)] = {
+                **own,
+                "content": {**problems.CONTENT, **own.get("content", {})},
+            }
+    members: Json = {"tags": [group.name], "operationId": route.name, "summary": route.summary}
+    if route.description:
+        members["description"] = route.description
+    if route.parameters:
+        members["parameters"] = list(route.parameters)
+    if route.body is not None:
+        members["requestBody"] = route.body
+    return {**members, "responses": dict(sorted(responses.items()))}
+
+
+def _complete(path: str, item: Json) -> None:
+    """Add HEAD and OPTIONS."""
+    first = next(iter(item.values()))
+    placed = [one for one in first.get("parameters", ()) if one["in"] == "path"]
+    title = first["operationId"][0].upper() + first["operationId"][1:]
+    if "get" in item:
+        get = item["get"]
+        item["head"] = {
+            **{name: get[name] for name in ("tags", "parameters") if name in get},
+            "operationId": f"head{get['operationId'][0].upper()}{get['operationId'][1:]}",
+            "summary": "The headers of GET alone",
+            "responses": {status: _headers_of(status, of) for status, of in get["responses"].items()},
+        }
+    item["options"] = {
+        "tags": first["tags"],
+        "operationId": f"options{title}",
+        "summary": "The methods of this path",
+        **({"parameters": placed} if placed else {}),
+        "responses": {
+            "200": answer("They are in `Allow`.", headers=headers("Allow")),
+            **{str(status): problems.refused(status) for status in _ALWAYS},
+        },
+    }
+
+
+def _headers_of(status: str, response: Json) -> Json:
+    """The response without its body."""
+    if "$ref" in response:
+        return {"description": response.get("description") or problems.MEANINGS[int(status)]}
+    return {name: value for name, value in response.items() if name != "content"}
