@@ -21,8 +21,8 @@ demo: $(RUN_STAMP) ## watch a pack's journey happen, be proven, and be tampered 
 test: $(DEV_STAMP) chromium postgres lint ## check imports, style and types, then run every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-faults: $(DEV_STAMP) postgres ## the long fault run: FAULT_ROUNDS=500 kills under load
-	@FAULT_ROUNDS=$${FAULT_ROUNDS:-500} $(BIN)/python -m pytest -m fault $(PYTEST_ARGS)
+test-faults: $(DEV_STAMP) postgres ## the long fault run: FAULT_ROUNDS=100 kills of each process under load
+	@FAULT_ROUNDS=$${FAULT_ROUNDS:-100} $(BIN)/python -m pytest -m fault $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP) ## ruff, mypy strict, and the one-way import rules
 	@$(BIN)/ruff check .

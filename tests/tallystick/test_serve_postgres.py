@@ -176,30 +176,3 @@ def test_two_machines_sequence_one_ledger(server: Server, address) -> None:
         assert by_line[2] == by_line[3]
     finally:
         second.stop()
-
-
-def test_the_server_outlives_a_killed_database(own_cluster, tmp_path: Path, monkeypatch) -> None:
-    url = own_cluster.new_database()
-    monkeypatch.setenv(VARIABLE, url.render_as_string(hide_password=False))
-    server = Server(tmp_path / "ledger", workers=1, threads=4, database=f"env:{VARIABLE}")
-    try:
-        server.start()
-        server.register(LINES)
-        senders = [
-            Sender(server, load.statements([line], 600, ORIGIN, 40 + i)) for i, line in enumerate(LINES)
-        ]
-        for sender in senders:
-            sender.start()
-        for kill in (own_cluster.kill, own_cluster.kill_postmaster):
-            time.sleep(0.3)
-            kill()
-            time.sleep(0.3)
-            own_cluster.start()
-        for sender in senders:
-            sender.join(90)
-            assert not sender.is_alive()
-        assert_kept(url, server.folder, senders)
-        assert sum(sender.busy for sender in senders) > 0, "no kill was felt, so nothing was tested"
-        assert tt_postgres.PASSWORD not in server.output.read_text()
-    finally:
-        server.stop()
