@@ -13,6 +13,8 @@ from api import (
     captures,
     consumers,
     epcis_query,
+    event_capture,
+    findings,
     headers,
     health,
     log,
@@ -45,11 +47,16 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
     app.register_blueprint(auditors.blueprint(services, reading, packs))
     app.register_blueprint(health.blueprint(services, meters))
     if services.queries is not None:
+        app.register_blueprint(findings.blueprint(services.queries, reading))
         app.register_blueprint(
             epcis_query.blueprint(services.queries, reading, services.base_url, services.clock)
         )
     if services.captures is not None:
         app.register_blueprint(captures.blueprint(services, services.captures, reading))
+        if services.captures.identities is not None:
+            app.register_blueprint(
+                event_capture.blueprint(services, services.captures, services.captures.identities, meters)
+            )
     app.register_blueprint(reference.blueprint(services))
     app.register_blueprint(consumers.blueprint(services, packs))
     return app

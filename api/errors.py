@@ -86,6 +86,7 @@ class EventExists(ApiError, Refused):
     def __init__(self, detail: str, location: str) -> None:
         super().__init__("epcis.event.exists", detail)
         self.location = location
+        self.fix = ""
 
 
 class Erased(ApiError, Unverifiable):

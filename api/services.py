@@ -17,6 +17,7 @@ from intake.capture_jobs import Jobs
 from intake.service import Behaviour, Outcome
 from keys.registry import Registry
 from ledger.store.protocol import LedgerStore
+from projection.identity import Identities
 from verifier.trust import Trust
 
 
@@ -50,11 +51,13 @@ class Captures:
 
     nudge  says that there is a new job, to whoever runs them
     key    of page tokens, traceability.queries.tokens.KEY_SIZE bytes
+    identities  which events are there already; without it, POST /events is not served
     """
 
     jobs: Jobs
     nudge: Callable[[], None]
     key: bytes
+    identities: Identities | None = None
 
 
 class AnchorState(Protocol):

@@ -41,6 +41,7 @@ ID_SIZE = 16  # bytes at random
 LEASE_MS = 5_000  # without a word from whoever runs it; renewed three times in that while
 ATTEMPTS_MAX = 5  # a job that ended its worker so often would end it for ever
 WAITING_JOBS_MAX = 10_000
+CLAIM_MS = 60_000
 WAITING_SIZE_MAX = 1 << 30  # bytes of jobs that have not finished
 PAGE_MAX = 1_000
 DELETED_AT_ONCE = 1_000
@@ -53,6 +54,8 @@ _TABLES = (
     " behaviour {text} NOT NULL, is_single {int} NOT NULL, body {bytes}, size {int} NOT NULL,"
     " state {text} NOT NULL, lease_until {int} NOT NULL, owner {text} NOT NULL, attempts {int} NOT NULL,"
     " errors {bytes} NOT NULL, results {bytes} NOT NULL, success {int} NOT NULL, finished_at {int})",
+    "CREATE TABLE IF NOT EXISTS {p}claims (key {text} PRIMARY KEY, owner {text} NOT NULL,"
+    " until {int} NOT NULL)",
     "CREATE INDEX IF NOT EXISTS {i}jobs_by_time ON {p}jobs (created_at, id)",
     "CREATE INDEX IF NOT EXISTS {i}jobs_left ON {p}jobs (lease_until, created_at) WHERE finished_at IS NULL",
 )
@@ -206,6 +209,31 @@ class Jobs:
                 " WHERE id = ? AND owner = ?",
                 not_before, work.id, work.owner,
             )  # fmt: skip
+
+    def hold(self, keys: Sequence[str], now: int) -> str | None:
+        """Claim identities of an event that is about to be recorded: one caller at a time holds each.
+
+        Returns what let_go() takes, or None where somebody else holds one of them. A claim whose holder was
+        killed ends after CLAIM_MS, longer than any append is waited for.
+        """
+        owner = secrets.token_hex(8)
+        with self._transaction() as run:
+            if self._is_postgres:
+                run("SELECT pg_advisory_xact_lock(?)", _LOCK_NUMBER)
+            run("DELETE FROM {p}claims WHERE until <= ?", now)
+            for key in sorted(set(keys)):
+                if not run(
+                    "INSERT INTO {p}claims VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1",
+                    key, owner, now + CLAIM_MS,
+                ):  # fmt: skip
+                    run("DELETE FROM {p}claims WHERE owner = ?", owner)
+                    return None
+        return owner
+
+    def let_go(self, owner: str) -> None:
+        """What was claimed is recorded, or never will be."""
+        with self._transaction() as run:
+            run("DELETE FROM {p}claims WHERE owner = ?", owner)
 
     def clean(self, finished_before: int) -> int:
         """Forget what finished before that; how many. At most DELETED_AT_ONCE, so that nobody waits long."""

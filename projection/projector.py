@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from ledger import entry as entry_format
 from ledger.store.protocol import Head
 from projection import segments
+from projection.findings import OTHER, Finding
+from projection.identity import key_of_hash
 from projection.statements import LedgerReader, content_of, microseconds, recorded_at
 from projection.store import ProjectionWriter, State
 from traceability.epcis.formats import parse_time
@@ -50,7 +52,7 @@ class Progress:
 class Projector:
     """Keeps one projection.
 
-    assign_id  the eventID of an event that has none (CBV 2.0, 8.9), or None where none is assigned
+    assign_id  the event hash (CBV 2.0, 8.9), which is the eventID of an event that has none; None for no hash
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class Projector:
             recorded_to=max(batch.recorded_to, state.recorded_to),
             seen=sorted(new),
             records=batch.records,
+            hashes=batch.hashes,
+            findings=batch.findings,
         )
         if len(self._seen) + len(new) > SEEN_CACHED_MAX:
             self._seen.clear()
@@ -141,6 +145,8 @@ class _Batch:
         self._noted: set[tuple[str, str]] = set()
         self.seen: set[tuple[str, str]] = set()
         self.records: list[tuple[int, Record]] = []
+        self.hashes: list[tuple[bytes, int, int]] = []
+        self.findings: list[Finding] = []
         self.size = 0
         self.recorded_to = 0
 
@@ -169,8 +175,20 @@ class _Batch:
         self._recorded.append(recorded)
         self._seqs.append(seq)
         self._ordinals.append(ordinal)
-        self._terms.append(terms_of(event, None if "eventID" in event else self._assign_id(event)))
+        computed = self._assign_id(event)
+        self._terms.append(terms_of(event, None if "eventID" in event else computed))
+        if computed is not None:
+            self._note_hash(seq, ordinal, event, computed)
         self._note_seen(event)
+
+    def _note_hash(self, seq: int, ordinal: int, event: dict[str, Any], computed: str) -> None:
+        # A correction says what it corrects once more, and an error declaration is no part of the hash.
+        if "errorDeclaration" not in event:
+            self.hashes.append((key_of_hash(computed), seq, ordinal))
+        claimed = event.get("eventID")
+        if isinstance(claimed, str) and claimed.startswith("ni:") and claimed != computed:
+            detail = f"its eventID is {claimed[:120]!r}; its event hash is {computed}"
+            self.findings.append(Finding(seq, ordinal, OTHER, detail))
 
     def _note_seen(self, event: dict[str, Any]) -> None:
         """The values that top-level resources list: bare words, and places under their canonical names."""

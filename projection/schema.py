@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from traceability.queries.terms import TERMS_VERSION
 
-FORMAT = 1_000 + TERMS_VERSION  # of tables, segments and terms together
+FORMAT = 2_000 + TERMS_VERSION  # of tables, segments and terms together
 POSTGRES_SCHEMA = "projection"
-TABLES = ("meta", "segments", "columns", "postings", "seen", "masterdata")
+TABLES = ("meta", "segments", "columns", "postings", "seen", "masterdata", "hashes", "findings")
 
 # {p} is the schema's prefix; the types differ by database.
 _CREATE = (
@@ -27,6 +27,9 @@ _CREATE = (
     "CREATE TABLE {p}seen (kind {text} NOT NULL, value {text} NOT NULL, PRIMARY KEY (kind, value)){rowless}",
     "CREATE TABLE {p}masterdata (id {text} NOT NULL, type {text} NOT NULL, attributes {text} NOT NULL,"
     " children {text} NOT NULL, seq {int} NOT NULL, PRIMARY KEY (id, type)){rowless}",
+    "CREATE TABLE {p}hashes (hash {bytes} PRIMARY KEY, seq {int} NOT NULL, ordinal {int} NOT NULL){rowless}",
+    "CREATE TABLE {p}findings (seq {int} NOT NULL, ordinal {int} NOT NULL, code {text} NOT NULL,"
+    " detail {text} NOT NULL, PRIMARY KEY (seq, ordinal, code)){rowless}",
 )
 _SQLITE = {"int": "INTEGER", "bytes": "BLOB", "text": "TEXT", "rowless": " WITHOUT ROWID", "p": ""}
 _POSTGRES = {

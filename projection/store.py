@@ -28,6 +28,7 @@ from ledger.errors import ReadOnly, StoreFailed
 from ledger.store.opening import Database
 from ledger.store.writer_lock import hold_writer_lock
 from projection import segments
+from projection.findings import TWICE, Finding
 from projection.schema import FORMAT, POSTGRES_SCHEMA, create_statements, drop_statements
 from projection.segments import SEGMENT_ROWS, Segment
 from traceability.queries.masterdata import DESCENDANTS_MAX, Record
@@ -43,6 +44,7 @@ READ_CONNECTIONS_MAX = 16
 READER_CACHE_KIB = 32_768
 WRITER_CACHE_KIB = 65_536
 POOL_TIMEOUT_S = 30.0
+LOOKUP_BATCH = 500  # hashes in one question
 _LOCK_NUMBER = 0x74_61_6C_6C_79_70_72_6A  # "tallyprj", for PostgreSQL's advisory lock
 
 Cursor: TypeAlias = Any  # of either driver, by PEP 249
@@ -207,6 +209,20 @@ class Snapshot:
             for typ, name, attributes, children in rows
         ]
 
+    def find_hash(self, key: bytes) -> tuple[int, int] | None:
+        """The first event with this key of an event hash (identity.key_of_hash)."""
+        rows = self._ask("SELECT seq, ordinal FROM {p}hashes WHERE hash = ?", key)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def findings(self, after: tuple[int, int, str], limit: int) -> list[Finding]:
+        """What was noticed, in log order."""
+        rows = self._ask(
+            "SELECT seq, ordinal, code, detail FROM {p}findings WHERE (seq, ordinal, code) > (?, ?, ?)"
+            " ORDER BY seq, ordinal, code LIMIT ?",
+            *after, limit,
+        )  # fmt: skip
+        return [Finding(*row) for row in rows]
+
     def _ask(self, statement: str, *parameters: object) -> list[Any]:
         with translated("read"):
             self._cursor.execute(self._sql(statement), parameters)
@@ -243,6 +259,8 @@ class ProjectionWriter(Projection):
         recorded_to: int,
         seen: Iterable[tuple[str, str]] = (),
         records: Iterable[tuple[int, Record]] = (),
+        hashes: Sequence[tuple[bytes, int, int]] = (),
+        findings: Sequence[Finding] = (),
     ) -> State:
         """Add the events below next_seq, in one transaction. Raises StoreFailed if the state has moved."""
         rows = 0
@@ -251,6 +269,7 @@ class ProjectionWriter(Projection):
                 self._insert(cursor, state.rows + rows, segment)
                 rows += len(segment)
             self._note(cursor, seen, records)
+            self._note_findings(cursor, [*findings, *self._note_hashes(cursor, hashes)])
             cursor.execute(
                 self.sql(
                     "UPDATE {p}meta SET next_seq = ?, row_count = ?, recorded_to = ?, version = version + 1"
@@ -351,6 +370,39 @@ class ProjectionWriter(Projection):
                     " SET attributes = excluded.attributes, children = excluded.children, seq = excluded.seq"
                 ),
                 rows,
+            )
+
+    def _note_hashes(self, cursor: Cursor, hashes: Sequence[tuple[bytes, int, int]]) -> list[Finding]:
+        """Keep each hash with its first event; what came again."""
+        known: dict[bytes, tuple[int, int]] = {}
+        for start in range(0, len(hashes), LOOKUP_BATCH):
+            keys = [key for key, _, _ in hashes[start : start + LOOKUP_BATCH]]
+            marks = ", ".join("?" * len(keys))
+            cursor.execute(
+                self.sql(f"SELECT hash, seq, ordinal FROM {{p}}hashes WHERE hash IN ({marks})"),  # noqa: S608
+                keys,
+            )
+            known.update({bytes(key): (seq, ordinal) for key, seq, ordinal in cursor.fetchall()})
+        new: list[tuple[bytes, int, int]] = []
+        again: list[Finding] = []
+        for key, seq, ordinal in hashes:
+            first = known.get(key)
+            if first is None:
+                known[key] = seq, ordinal
+                new.append((key, seq, ordinal))
+            else:
+                detail = f"event {first[1]} of entry {first[0]} says the same, and no error was declared"
+                again.append(Finding(seq, ordinal, TWICE, detail))
+        if new:
+            new.sort()  # neighbours in the table are written together
+            cursor.executemany(self.sql("INSERT INTO {p}hashes VALUES (?, ?, ?)"), new)
+        return again
+
+    def _note_findings(self, cursor: Cursor, findings: Sequence[Finding]) -> None:
+        if findings:
+            cursor.executemany(
+                self.sql("INSERT INTO {p}findings VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+                [(one.seq, one.ordinal, one.code, one.detail) for one in findings],
             )
 
     @contextmanager

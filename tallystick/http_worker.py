@@ -24,6 +24,7 @@ from intake.service import Intake, event_typs
 from ledger.errors import ReadOnly
 from ledger.store.opening import Reader, open_reader
 from projection.engine import Engine
+from projection.identity import Identities
 from projection.kept import open_kept
 from projection.resources import Resources
 from projection.store import open_reader as open_projection
@@ -63,6 +64,10 @@ def create() -> Door:
     flow = Flow(intake, PipelinedGate(socket_path), pool)
     jobs = open_jobs(config.database)
     runner = CaptureRunner(jobs, flow, pool, utc_now, event_typs(), keep_s=config.capture.keep_s)
+    queries = open_queries(config, reader, page_key)
+    # Whether an event is there already is asked of the ledger itself: a replica may not have heard of it.
+    engine = Engine(newest, queries.engine.projection, page_key, clock=utc_now, assign_id=assign_event_id)
+    identities = Identities(newest, engine, assign_event_id)
     services = Services(
         reader=reader,
         intake=intake,
@@ -74,8 +79,8 @@ def create() -> Door:
         clock=utc_now,
         writer_state=writer_state,
         limits=Limits(capture_events_max=config.capture.events_max, capture_size_max=config.capture.size_max),
-        queries=open_queries(config, reader, page_key),
-        captures=Captures(jobs, runner.nudge, page_key),
+        queries=queries,
+        captures=Captures(jobs, runner.nudge, page_key, identities),
     )
     meters = Metrics(services)
     door = Door(services, flow, create_app(services, meters), meters, pool, background=runner.run)
