@@ -20,18 +20,20 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from itertools import accumulate, pairwise
 
 import msgspec
 import zstandard
 
-from ledger.errors import RecordDamaged
+from ledger.errors import RecordDamaged, StoreFailed
 
 PART_COUNT_MAX = 64
 PART_SIZE_MAX = 1 << 18  # bytes of statements from which a part takes no further one
 UNPACKED_SIZE_MAX = 1 << 24  # a part that claims to be larger is not one of ours
 GONE, PLAIN, ZIPPED, JWS = 0, 1, 2, 3
+DICTIONARY_SHA256 = "da26c98e4451a5cd668c48097f9befc1f1c9450083f5269b5bdc1d64997afdfd"
 
 _LEVEL = 1  # 3 and above cost twice and more and save one in a hundred
 _SIGNATURE_SIZE = 64
@@ -47,19 +49,39 @@ _encode_array = msgspec.json.Encoder().encode
 
 
 class _Codec(threading.local):
-    """Zstandard's contexts, which no two threads may use at once."""
+    """Zstandard's contexts, which no two threads may use at once. Made when a thread first needs them."""
 
-    def __init__(self) -> None:
-        self.compress = zstandard.ZstdCompressor(
-            level=_LEVEL, dict_data=_dictionary(), write_checksum=False, write_dict_id=False
-        ).compress
-        self.decompress = zstandard.ZstdDecompressor(dict_data=_dictionary()).decompress
+    _made: tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor] | None = None
+
+    def compress(self, data: bytes) -> bytes:
+        packed: bytes = (self._made or self._make())[0].compress(data)
+        return packed
+
+    def decompress(self, data: bytes) -> bytes:
+        unpacked: bytes = (self._made or self._make())[1].decompress(data, allow_extra_data=False)
+        return unpacked
+
+    def _make(self) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor]:
+        self._made = (
+            zstandard.ZstdCompressor(
+                level=_LEVEL, dict_data=_dictionary(), write_checksum=False, write_dict_id=False
+            ),
+            zstandard.ZstdDecompressor(dict_data=_dictionary()),
+        )
+        return self._made
 
 
 @cache
 def _dictionary() -> zstandard.ZstdCompressionDict:
-    file = resources.files("ledger.store").joinpath("dictionaries/statements-1.zdict")
-    made = zstandard.ZstdCompressionDict(file.read_bytes())
+    data = resources.files("ledger.store").joinpath("dictionaries/statements-1.zdict").read_bytes()
+    if sha256(data).hexdigest() != DICTIONARY_SHA256:
+        # With another one, good rows would read as altered, and new ones only this installation could read.
+        raise StoreFailed(
+            "store.dictionary",
+            "the file dictionaries/statements-1.zdict of this installation is not the one that the ledger's "
+            "rows are packed with: install Tallystick again",
+        )
+    made = zstandard.ZstdCompressionDict(data)
     made.precompute_compress(level=_LEVEL)
     return made
 
@@ -141,7 +163,7 @@ def join_parts(parts: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
 
 
 def _parts(body: bytes) -> Iterator[tuple[int, int, bytes]]:
-    offset = 0
+    offset = held = 0
     while offset < len(body):
         start = offset + _HEAD.size
         if start > len(body):
@@ -150,6 +172,9 @@ def _parts(body: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset = start + size
         if offset > len(body) or not 1 <= count <= PART_COUNT_MAX:
             raise _damaged("a part of it has no possible size")
+        held += count
+        if held > PART_COUNT_MAX:  # each of its parts may unpack to a thousand times its size
+            raise _damaged("it holds more statements than a row may")
         yield form, count, body[start:offset]
 
 
@@ -221,7 +246,7 @@ def _pack_jws(statements: Sequence[bytes]) -> bytes | None:
         return None
     sizes = struct.pack(f">{count}H{count}I", *map(len, headers), *map(len, payloads))
     stream = b"".join((sizes, *headers, *payloads))
-    packed: bytes = _codec.compress(stream)
+    packed = _codec.compress(stream)
     # Looked at before it is believed: some bytes have several spellings in base64url, and JWS keeps one.
     if _encode_array(binaries) != array or _decompress(packed) != stream:
         return None
@@ -251,8 +276,7 @@ def _decompress(packed: bytes) -> bytes:
     size = zstandard.frame_content_size(packed)
     if not 0 <= size <= UNPACKED_SIZE_MAX:
         raise ValueError(f"it claims to unpack to {size} bytes")
-    unpacked: bytes = _codec.decompress(packed, allow_extra_data=False)
-    return unpacked
+    return _codec.decompress(packed)
 
 
 def _damaged(why: str) -> RecordDamaged:

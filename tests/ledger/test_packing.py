@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import base64url
-from ledger.errors import RecordDamaged
+from ledger.errors import RecordDamaged, StoreFailed
 from ledger.store import packing
 from ledger.store.packing import (
     GONE,
@@ -188,3 +188,29 @@ def test_threads_pack_and_unpack_side_by_side():
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+def test_a_row_of_more_statements_than_a_row_may_hold_is_not_unpacked():
+    """Else a damaged row of a megabyte unpacks to ten gigabytes, part by part."""
+    row = b"".join([pack([b"x"])] * PART_COUNT_MAX)
+    assert unpack(row) == [b"x"] * PART_COUNT_MAX
+    for more in (pack([b"x"]), gone(1), pack([jws(1), jws(2)])):
+        with pytest.raises(RecordDamaged):
+            unpack(row + more)
+        with pytest.raises(RecordDamaged):
+            unpack_one(row + more, PART_COUNT_MAX)
+
+
+def test_another_dictionary_is_told_as_the_installations_fault(monkeypatch):
+    """With a byte of it altered, good rows would read as altered, and new ones nobody else could read."""
+    row = pack([jws(1), jws(2)])
+    monkeypatch.setattr(packing, "_codec", packing._Codec())
+    monkeypatch.setattr(packing, "DICTIONARY_SHA256", "0" * 64)
+    packing._dictionary.cache_clear()
+    try:
+        for work in (lambda: unpack(row), lambda: unpack_one(row, 1), lambda: pack([jws(3)])):
+            with pytest.raises(StoreFailed) as raised:
+                work()
+            assert (raised.value.code, isinstance(raised.value, RecordDamaged)) == ("store.dictionary", False)
+    finally:
+        packing._dictionary.cache_clear()
