@@ -485,6 +485,7 @@ def _hold_advisory_lock(engine: Engine) -> Callable[[], None]:
         connection.commit()
     if not held:
         connection.close()
+        engine.dispose()
         raise ReadOnly("projection.writer.locked", "another process keeps the index of events")
 
     def release() -> None:
