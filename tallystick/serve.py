@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server as Granian
 
@@ -185,6 +185,9 @@ def serve(
             port=port,
             interface=Interfaces.ASGI,
             loop=Loops.uvloop,
+            # With HTTP/2, which it would speak unasked, one connection is 200 requests: what is counted here
+            # are connections.
+            http=HTTPModes.http1,
             workers=workers,
             backlog=CONNECTIONS_MAX,
             backpressure=CONNECTIONS_MAX,

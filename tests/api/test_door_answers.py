@@ -173,3 +173,14 @@ def test_both_count_what_they_answer(site):
     assert 'tallystick_http_requests_total{method="POST",route="/statements",status="201"} 1.0' in said
     assert 'tallystick_http_requests_total{method="POST",route="/statements",status="400"} 1.0' in said
     assert 'tallystick_statements_total{outcome="appended"} 1.0' in said
+
+
+@pytest.mark.parametrize("name", ["Content_Type", "CONTENT_TYPE", "content_type"])
+def test_a_header_with_an_underscore_passes_for_no_other(site, name):
+    """In PEP 3333 both have one name, and a proxy in front that judges headers has seen another."""
+    statement = site.registration("newcomer", "newcomer")
+    length = ("Content-Length", str(len(statement)))
+    for target in ("/keys", "/statements"):
+        headers = [(name, "application/jose"), length]
+        told = asyncio.run(ask(door_of(site), "POST", target, headers, [statement]))
+        assert (told.status, json.loads(told.body)["code"]) == (415, "http.media-type")

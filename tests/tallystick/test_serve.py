@@ -60,6 +60,16 @@ def test_a_second_server_on_one_file_is_refused_plainly(server: Server) -> None:
     assert readyz(server)["ready"] is True
 
 
+def test_one_connection_is_one_request_at_a_time(server: Server) -> None:
+    """HTTP/2 would make it two hundred, and connections are what the server counts."""
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        said = connection.recv(1024)
+    assert said[3:4] != b"\x04"  # no SETTINGS (RFC 9113, section 3.4)
+    assert said == b"" or said.startswith(b"HTTP/1.1 400")
+
+
 def test_a_taken_port_is_refused_plainly(server: Server) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
         server.spawn()
