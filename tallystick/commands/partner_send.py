@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from tallystick.commands.partner_console import (
     with_options,
     write_new,
 )
+from tallystick.commands.partner_documents import split_drafts, typ_of_options
 from tallystick.commands.partner_keys import find_origin
 
 REFUSED_SHOWN_MAX = 20
@@ -52,6 +53,12 @@ FAULTS_SHOWN_MAX = 10  # of one statement
 _LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
 typ_option = click.option(
     "--typ", default="epcis-event+jws", show_default=True, help="The class of what is signed."
+)
+document_option = click.option(
+    "--document", is_flag=True, help="Sign whole EPCIS documents (.json, .jsonld, .xml) as they are."
+)
+split_option = click.option(
+    "--split", is_flag=True, help="Sign each event of a document by itself, written as JSON-LD."
 )
 
 
@@ -66,18 +73,22 @@ typ_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Put the signed files into this folder.",
 )
-@with_options(typ_option, log_key_option, origin_option, key_option, passphrase_option)
+@with_options(
+    typ_option, document_option, split_option, log_key_option, origin_option, key_option, passphrase_option
+)
 @plainly
 def sign(
     paths: tuple[str, ...],
     folder: Path | None,
     typ: str,
+    document: bool,
+    split: bool,
     log_keys: tuple[str, ...],
     origin: str | None,
     key_uri: str | None,
     passphrase_source: str | None,
 ) -> None:
-    """Sign events without sending them.
+    """Sign events or documents without sending them.
 
     PATH is a file, a folder, or '-' for one event a line. Beside each 7.json comes a 7.jws, which
     `tallystick send` takes on any other machine; what was read from standard input is printed.
@@ -89,17 +100,18 @@ def sign(
         "TALLYSTICK_LOG_KEY",
         "which ledger this is for",
     )
+    typ, _ = options = typ_of_options(typ, document, split)
     key = load_key(key_uri, passphrase_source)
     written = known = 0
     for name in paths:
         if name == "-":
-            for draft in read_drafts(["-"], sys.stdin.buffer, typ=typ):
+            for draft in _drafts(["-"], options):
                 sys.stdout.buffer.write(_sign(draft, key, typ, ledger) + b"\n")
             continue
         for path in find_files([name]):
             if path.suffix.lower() == ".jws":
                 continue
-            drafts = list(read_drafts([str(path)], sys.stdin.buffer, typ=typ))
+            drafts = list(_drafts([str(path)], options))
             target = (folder or path.parent) / f"{path.stem}.jws"
             if _is_signed(target, drafts, key, typ, ledger):
                 known += 1
@@ -113,6 +125,12 @@ def sign(
     elif written:
         before = f"; {before}" if before else ""
         remark(f"{plural(written, 'file')} signed for {ledger} by key {key.public.kid}{before}")
+
+
+def _drafts(paths: Iterable[str], options: tuple[str, str]) -> Iterator[Draft]:
+    typ, what = options
+    drafts = read_drafts(paths, sys.stdin.buffer, typ=what)
+    return drafts if what == typ else split_drafts(drafts)
 
 
 def _sign(draft: Draft, key: PrivateKey, typ: str, origin: str) -> bytes:
@@ -140,7 +158,15 @@ def _is_signed(target: Path, drafts: list[Draft], key: PrivateKey, typ: str, ori
 @click.command("send")
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @with_options(
-    url_option, log_key_option, origin_option, key_option, passphrase_option, outbox_option, typ_option
+    url_option,
+    log_key_option,
+    origin_option,
+    key_option,
+    passphrase_option,
+    outbox_option,
+    typ_option,
+    document_option,
+    split_option,
 )
 @click.option("--queue-only", is_flag=True, help="Sign and keep now, send another time.")
 @click.option(
@@ -171,27 +197,31 @@ def send(
     passphrase_source: str | None,
     outbox_path: str,
     typ: str,
+    document: bool,
+    split: bool,
     queue_only: bool,
     patience_s: float,
     batch: int,
     as_json: bool,
 ) -> None:
-    """Sign events, keep them, send them, and check the receipts.
+    """Sign events or documents, keep them, send them, and check the receipts.
 
-    PATH is an event (.json), signed statements (.jws), one event a line (.jsonl), a folder of these, or '-'
-    for standard input. Without PATH, what is still waiting goes out. Everything is kept in the outbox
-    before it leaves, is signed once only, and goes out in order; run the same command again whenever it was
-    interrupted. The outbox remembers --url, --log-key and --key.
+    PATH is an event (.json), a document with --document or --split (.json, .xml), signed statements
+    (.jws), one event a line (.jsonl), a folder of these, or '-' for standard input. Without PATH, what is
+    still waiting goes out. Everything is kept in the outbox before it leaves, is signed once only, and goes
+    out in order; run the same command again whenever it was interrupted. The outbox remembers --url,
+    --log-key and --key.
 
     Ends with 0 if everything has its receipt, 1 if a receipt is false, 2 for bad input, 3 if something
     still waits or was refused, 5 if the ledger contradicts itself.
     """
+    options = typ_of_options(typ, document, split)
     with _open_outbox(Path(outbox_path), find_origin(origin, log_keys), create=bool(paths)) as outbox:
         told = _Settings(outbox, url=url, log_keys="\n".join(log_keys), key_uri=_absolute(key_uri))
         told.remember(replace=False)
         if not queue_only:
             _require_ways(told)
-        new, known, refused_before = _enqueue(outbox, paths, typ, told.find("key_uri"), passphrase_source)
+        new, known, refused_before = _enqueue(outbox, paths, options, told.find("key_uri"), passphrase_source)
         if not as_json and paths:
             say(_queued_line(new, known, outbox))
         if queue_only:
@@ -267,10 +297,14 @@ def _require_ways(told: _Settings) -> None:
 
 
 def _enqueue(
-    outbox: Outbox, paths: tuple[str, ...], typ: str, key_uri: str | None, passphrase_source: str | None
+    outbox: Outbox,
+    paths: tuple[str, ...],
+    options: tuple[str, str],
+    key_uri: str | None,
+    passphrase_source: str | None,
 ) -> tuple[int, int, int]:
     """How many are new, how many were known, and how many of those were refused before."""
-    for _ in read_drafts([name for name in paths if name != "-"], sys.stdin.buffer, typ=typ):
+    for _ in _drafts([name for name in paths if name != "-"], options):
         pass  # one bad file in a folder of a thousand: better said before the first is signed
     keys: list[PrivateKey] = []
 
@@ -279,10 +313,10 @@ def _enqueue(
             keys.append(load_key(key_uri, passphrase_source))
         return keys[0]
 
-    drafts = read_drafts(paths, sys.stdin.buffer, typ=typ)
+    drafts = _drafts(paths, options)
     new = known = refused = 0
     while chunk := list(islice(drafts, ENQUEUE_CHUNK)):
-        for queued in outbox.enqueue(chunk, typ=typ, find_key=find_key):
+        for queued in outbox.enqueue(chunk, typ=options[0], find_key=find_key):
             new, known = (new + 1, known) if queued.is_new else (new, known + 1)
             refused += queued.state == "refused"
     return new, known, refused
