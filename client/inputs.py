@@ -55,7 +55,7 @@ def find_files(paths: Iterable[str]) -> list[Path]:
             raise InputMalformed("input.missing", f"{name} does not exist")
         elif path.suffix.lower() not in _TAKEN:
             raise InputMalformed(
-                "input.kind", f"{name} is none of .json, .jsonld, .jsonl, .ndjson, .xml, .jws"
+                "input.kind", f"{name} is neither .json, .jsonld, .jsonl, .ndjson, .xml nor .jws"
             )
         else:
             found.append(path)
