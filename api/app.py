@@ -22,6 +22,7 @@ from api import (
     partners,
     problems,
     reference,
+    subscribing,
 )
 from api.packs import Packs
 from api.reading import Reading
@@ -51,6 +52,17 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
         app.register_blueprint(
             epcis_query.blueprint(services.queries, reading, services.base_url, services.clock)
         )
+        if services.queries.subscriptions is not None:
+            app.register_blueprint(
+                subscribing.blueprint(
+                    services.queries,
+                    services.queries.subscriptions,
+                    services.queries.rules,
+                    services.queries.resolve,
+                    services.base_url,
+                    services.clock,
+                )
+            )
     if services.captures is not None:
         app.register_blueprint(captures.blueprint(services, services.captures, reading))
         if services.captures.identities is not None:

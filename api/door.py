@@ -55,6 +55,7 @@ class Door:
     pool      runs Flask, and reads the ledger for receipts
     capacity  how much may be held at once; beyond it requests are answered with 503 and Retry-After
     background  what runs beside requests: capture jobs
+    sockets     takes WebSockets; without it they are not spoken
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Door:
         body_timeout_s: float = BODY_TIMEOUT_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         background: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        sockets: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None,
     ) -> None:
+        self._sockets = sockets
         self._background = background
         self._services = services
         self._flow = flow
@@ -86,6 +89,8 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
+        if scope["type"] == "websocket" and self._sockets is not None:
+            await self._sockets(scope, receive, send)
         if scope["type"] != "http":
             return
         if scope["path"] == submission.PATH and scope["method"] == "POST":

@@ -16,6 +16,8 @@ from api.event_queries import ALWAYS_DIGITAL_LINK, NEVER_TRANSLATES
 from api.problems import BAD_REQUEST, NO_CONTENT
 from traceability.queries.parameters import parse_url
 
+Header = Callable[[str], "str | None"]
+
 VERSION = "2.0.0"
 FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
 
@@ -42,10 +44,8 @@ def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _no
     """
 
     @blueprint.before_request
-    def negotiate() -> None:
-        _require_version("EPCIS")
-        _require_version("CBV")
-        epc_format()
+    def require_spoken() -> None:
+        negotiate(request.headers.get)
 
     @blueprint.after_request
     def announce(response: Response) -> Response:
@@ -60,9 +60,20 @@ def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _no
         return response
 
 
+def negotiate(header: Header) -> str:
+    """Judge versions and formats of a request; the epc_format(). Raises NotAcceptable, RequestMalformed."""
+    _require_version(header, "EPCIS")
+    _require_version(header, "CBV")
+    return _epc_format(header)
+
+
 def epc_format() -> str:
     """How identifiers are to be spelled in the answer. Raises NotAcceptable."""
-    wanted = request.headers.get("GS1-EPC-Format", "No_Preference")
+    return _epc_format(request.headers.get)
+
+
+def _epc_format(header: Header) -> str:
+    wanted = header("GS1-EPC-Format") or "No_Preference"
     if wanted not in FORMATS:
         raise NotAcceptable(
             "epcis.format", f"GS1-EPC-Format {wanted[:40]!r} is not served here; {', '.join(FORMATS)} are"
@@ -98,12 +109,11 @@ def link_next(response: Response, address: str, token: str, expires_at: int) -> 
     )
 
 
-def _require_version(what: str) -> None:
+def _require_version(header: Header, what: str) -> None:
     """Refuse a request that wants another version than ours, or a range without it."""
-    headers = request.headers
-    least = _version(headers.get(f"GS1-{what}-Min"), what)
-    most = _version(headers.get(f"GS1-{what}-Max"), what)
-    said = _version(headers.get(f"GS1-{what}-Version"), what)
+    least = _version(header(f"GS1-{what}-Min"), what)
+    most = _version(header(f"GS1-{what}-Max"), what)
+    said = _version(header(f"GS1-{what}-Version"), what)
     ours = _version(VERSION, what)
     assert ours is not None
     if (least and ours < least) or (most and ours[: len(most)] > most) or (said and said[:1] != ours[:1]):

@@ -41,6 +41,8 @@ from keys.strict_json import loads
 from projection.engine import Found, Page
 from projection.kept import QUERY_SIZE_MAX
 from projection.resources import KINDS, PARAMETERS
+from subscriptions.controls import is_subscription
+from subscriptions.errors import ControlFault, SubscriptionRejected
 from traceability.errors import QueryRejected
 from traceability.queries.model import Query
 from traceability.queries.parameters import parse_json, parse_url
@@ -144,6 +146,17 @@ def blueprint(
     @epcis.get("/queries/<name>/events")
     def run_query(name: str) -> Response:
         kept = queries.kept.read(name)
+        if is_subscription(query_string()):
+            raise SubscriptionRejected(
+                [
+                    ControlFault(
+                        "subscription.upgrade",
+                        "a stream and a schedule are for a WebSocket; this request asks for none",
+                        "",
+                        "Upgrade: websocket, or POST a subscription with a dest",
+                    )
+                ]
+            )
         paging = parse_url(query_string(), others=OURS)
         if paging.filters or paging != replace(
             Query(), per_page=paging.per_page, next_page_token=paging.next_page_token

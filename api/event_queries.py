@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import Any
 from projection.engine import Engine, Found
 from projection.kept import KeptQueries
 from projection.resources import Resources
+from subscriptions.store import Subscriptions
+from subscriptions.targets import TargetRules, look_up
 from traceability.gs1.canonical import judge
 
 CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
@@ -23,11 +26,19 @@ _QUANTITIES = ("quantityList", "childQuantityList", "inputQuantityList", "output
 
 @dataclass(frozen=True, slots=True)
 class EventQueries:
-    """The three parts of the query interface."""
+    """The parts of the query interface.
+
+    subscriptions  without them, queries cannot be subscribed to
+    rules          where subscriptions may be sent
+    resolve        the addresses of a host name just now, within a bounded time
+    """
 
     engine: Engine
     resources: Resources
     kept: KeptQueries
+    subscriptions: Subscriptions | None = None
+    rules: TargetRules = dataclasses.field(default_factory=TargetRules)
+    resolve: Callable[[str, int], list[str]] = look_up
 
 
 def shown(found: Found, epc_format: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from api.errors import (
 )
 from keys.errors import Fault, Malformed, NotYet, Refused, Refuted, Unverifiable
 from ledger.errors import NotInLog, ReadOnly
+from subscriptions.errors import NoSuchSubscription, SubscriptionRejected
 from traceability.errors import (
     NoSuchQuery,
     QueryNameTaken,
@@ -71,6 +72,7 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
     (NothingHere, HTTPStatus.NOT_FOUND),
     (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
     (NoSuchQuery, HTTPStatus.NOT_FOUND),
+    (NoSuchSubscription, HTTPStatus.NOT_FOUND),
     (QueryNameTaken, HTTPStatus.CONFLICT),
     (EventExists, HTTPStatus.CONFLICT),
     (QueryTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -92,6 +94,8 @@ _STATUS_OF: tuple[tuple[type[Fault], HTTPStatus], ...] = (
 _TITLES: tuple[tuple[type[Fault], str], ...] = (
     (NothingHere, "There is no such thing here"),
     (NoSuchQuery, "There is no such thing here"),
+    (NoSuchSubscription, "There is no such thing here"),
+    (SubscriptionRejected, "This cannot be subscribed to in this way"),
     (QueryTooLarge, "More events answer than the query allows"),
     (QueryTooComplex, "The query asks for more than one question may cost"),
     (NotInLog, "There is no such thing here"),
@@ -167,7 +171,7 @@ def body_of(fault: Fault) -> dict[str, Any]:
     example = getattr(fault, "example", None)
     if example:
         members["example"] = example
-    if isinstance(fault, QueryRejected):
+    if isinstance(fault, QueryRejected | SubscriptionRejected):
         members["faults"] = [
             {"pointer": one.pointer, "code": one.code, "detail": one.detail, "fix": one.fix}
             for one in fault.faults

@@ -25,6 +25,9 @@ from traceability.errors import NoSuchQuery, QueryNameTaken, QueryParameterFault
 
 QUERIES_MAX = 10_000
 QUERY_SIZE_MAX = 64 * 1024  # bytes of JSON
+_LOCK_NUMBER = 0x74_61_6C_6C_79_6B_70_74  # "tallykpt"
+_SQLITE = {"{p}": "", "{text}": "TEXT", "{bytes}": "BLOB"}
+_POSTGRES = {"{p}": "kept.", "{text}": 'text COLLATE "C"', "{bytes}": "bytea"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~\-]{0,127}")
 
 
@@ -43,15 +46,11 @@ class KeptQueries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_postgres = engine.dialect.name == "postgresql"
-        self._text = 'text COLLATE "C"' if self._is_postgres else "TEXT"
-        self._table = "kept.queries" if self._is_postgres else "queries"
-        with self._transaction() as run:
-            if self._is_postgres:
-                run("CREATE SCHEMA IF NOT EXISTS kept")
-            run(
-                "CREATE TABLE IF NOT EXISTS {t} (name {text} PRIMARY KEY, query {text} NOT NULL,"
-                " created_at {text} NOT NULL)"
-            )
+        self._words = _POSTGRES if self._is_postgres else _SQLITE
+        self.make_tables(
+            "CREATE TABLE IF NOT EXISTS {p}queries (name {text} PRIMARY KEY, query {text} NOT NULL,"
+            " created_at {text} NOT NULL)"
+        )
 
     def create(self, name: str, query: dict[str, Any], now: datetime) -> KeptQuery:
         """Keep a query. Raises QueryNameTaken, QueryTooLarge where there is no room, QueryParameterFault."""
@@ -60,43 +59,56 @@ class KeptQueries:
         if len(body) > QUERY_SIZE_MAX:
             raise QueryTooLarge("query.size", f"a query of {len(body)} characters; at most {QUERY_SIZE_MAX}")
         created_at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        with self._transaction() as run:
-            if run("SELECT 1 FROM {t} WHERE name = ?", name):
+        with self.transaction() as run:
+            if run("SELECT 1 FROM {p}queries WHERE name = ?", name):
                 raise QueryNameTaken("query.name.taken", f"there is a query {name!r} already")
-            if run("SELECT count(*) FROM {t}")[0][0] >= QUERIES_MAX:
+            if run("SELECT count(*) FROM {p}queries")[0][0] >= QUERIES_MAX:
                 raise QueryTooLarge("query.names", f"{QUERIES_MAX} queries are kept here, and no more")
-            run("INSERT INTO {t} VALUES (?, ?, ?)", name, body, created_at)
+            run("INSERT INTO {p}queries VALUES (?, ?, ?)", name, body, created_at)
         return KeptQuery(name, query, created_at)
 
     def read(self, name: str) -> KeptQuery:
         """Raises NoSuchQuery."""
-        with self._transaction() as run:
-            rows = run("SELECT name, query, created_at FROM {t} WHERE name = ?", name)
+        with self.transaction() as run:
+            rows = run("SELECT name, query, created_at FROM {p}queries WHERE name = ?", name)
         if not rows:
             raise NoSuchQuery("query.name.unknown", f"no query is kept under the name {name[:64]!r}")
         return KeptQuery(rows[0][0], json.loads(rows[0][1]), rows[0][2])
 
     def page(self, after: str, limit: int) -> list[KeptQuery]:
         """By name, beyond `after`."""
-        with self._transaction() as run:
+        with self.transaction() as run:
             rows = run(
-                "SELECT name, query, created_at FROM {t} WHERE name > ? ORDER BY name LIMIT ?",
+                "SELECT name, query, created_at FROM {p}queries WHERE name > ? ORDER BY name LIMIT ?",
                 after, limit,
             )  # fmt: skip
         return [KeptQuery(name, json.loads(query), created_at) for name, query, created_at in rows]
 
     def delete(self, name: str) -> None:
-        """Raises NoSuchQuery."""
-        with self._transaction() as run:
-            if not run("SELECT 1 FROM {t} WHERE name = ?", name):
+        """With all its subscriptions. Raises NoSuchQuery."""
+        with self.transaction() as run:
+            if not run("SELECT 1 FROM {p}queries WHERE name = ?", name):
                 raise NoSuchQuery("query.name.unknown", f"no query is kept under the name {name[:64]!r}")
-            run("DELETE FROM {t} WHERE name = ?", name)
+            run("DELETE FROM {p}queries WHERE name = ?", name)
+
+    def make_tables(self, *statements: str) -> None:
+        """Make what is missing. Other processes may be doing the same."""
+        with self.transaction() as run:
+            if self._is_postgres:
+                run("SELECT pg_advisory_xact_lock(?)", _LOCK_NUMBER)
+                run("CREATE SCHEMA IF NOT EXISTS kept")
+            for statement in statements:
+                run(statement)
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Any]:
+        """One transaction; `run(statement, *values)` gives the rows.
+
+        In a statement, ? stands for a value, {p} before the name of each table, {text} and {bytes} for types.
+        """
         with translated("write"):
             connection = self._engine.raw_connection()
             cursor = connection.cursor()
@@ -105,7 +117,8 @@ class KeptQueries:
                     cursor.execute("BEGIN IMMEDIATE")
 
                 def run(statement: str, *values: object) -> list[Any]:
-                    statement = statement.replace("{t}", self._table).replace("{text}", self._text)
+                    for name, word in self._words.items():
+                        statement = statement.replace(name, word)
                     cursor.execute(statement.replace("?", "%s") if self._is_postgres else statement, values)
                     return list(cursor.fetchall()) if cursor.description else []
 
@@ -143,5 +156,10 @@ def open_kept(database: Database) -> KeptQueries:
 def _sqlite(file: Path) -> Engine:
     file.touch(0o600)
     # Several processes write, so with a rollback journal: it asks less of them than a WAL.
-    pragmas = ("PRAGMA journal_mode=DELETE", "PRAGMA synchronous=FULL", "PRAGMA trusted_schema=OFF")
+    pragmas = (
+        "PRAGMA journal_mode=DELETE",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA trusted_schema=OFF",
+        "PRAGMA foreign_keys=ON",
+    )
     return connect_sqlite(file, "rw", 4, pragmas)

@@ -12,6 +12,7 @@ connection goes to that very address and no name is looked up again.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -145,6 +146,15 @@ def parse_target(url: str) -> Target:
         raise TargetRefused("target.host", f"{parts.netloc[:80]!r} is no host with a port")
     host = _host(parts.netloc, parts.hostname or "")
     return Target(url, parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
+
+
+def look_up(host: str, port: int) -> list[str]:
+    """The addresses that the system's resolver knows for a name just now; none if there are none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
 def is_public(address: Address) -> bool:

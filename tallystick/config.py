@@ -9,6 +9,9 @@
     log = "file:keys/log.pem"
     operator = "file:keys/operator.pem"
 
+    [subscriptions]
+    allow_private = ["10.20.0.0/16"]                  # where else than to public addresses they may be sent
+
     [capture]
     events_max = 10000                                # in one job of POST /capture
     size_max = 16777216                               # bytes of one
@@ -40,6 +43,7 @@ from sqlalchemy import URL
 from keys.errors import Malformed
 from ledger.errors import DatabaseMalformed
 from ledger.store.opening import Database, parse_database
+from subscriptions.targets import TargetRules
 
 DATABASE_VARIABLE = "TALLYSTICK_DATABASE"  # stands above the file's `database`
 CONFIG_NAME = "tallystick.toml"
@@ -92,6 +96,7 @@ class Config:
     operator_key: str
     anchoring: Anchoring = field(default_factory=Anchoring)
     capture: Capture = field(default_factory=Capture)
+    targets: TargetRules = field(default_factory=TargetRules)
 
 
 def load(folder: Path) -> Config:
@@ -113,9 +118,10 @@ def load(folder: Path) -> Config:
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Check and complete a configuration document."""
     known = {"origin", "base_url", "database", "replica", "high_water", "trust"}
-    tables = {"keys", "anchoring", "capture"}
+    tables = {"keys", "anchoring", "capture", "subscriptions"}
     _refuse_unknown(document, known | tables, "")
     keys = _table(document, "keys", {"log", "operator"})
+    subscriptions = _table(document, "subscriptions", {"allow_private"})
     anchoring = _table(document, "anchoring", {"interval_s", "every_entries", "timeout_s", "authorities"})
     default = Anchoring()
     capture = _table(document, "capture", {"events_max", "size_max", "keep_s"})
@@ -140,7 +146,22 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
             ),
         ),
         capture=_capture(capture),
+        targets=_targets(subscriptions),
     )
+
+
+def _targets(table: dict[str, Any]) -> TargetRules:
+    networks = table.get("allow_private", [])
+    if not isinstance(networks, list) or not all(isinstance(one, str) for one in networks):
+        raise ConfigError(
+            "config.type", "allow_private must be an array of strings", "/subscriptions/allow_private"
+        )
+    try:
+        return TargetRules.of(networks)
+    except ValueError as error:
+        raise ConfigError(
+            "config.network", f"allow_private: {error}", "/subscriptions/allow_private"
+        ) from error
 
 
 def _capture(table: dict[str, Any]) -> Capture:

@@ -15,7 +15,9 @@ from api.capture_runner import CaptureRunner
 from api.door import Door
 from api.event_queries import EventQueries
 from api.metrics import Metrics
+from api.reading import Reading
 from api.services import Captures, Limits, Services
+from api.sockets import Sockets
 from intake.capture_jobs import open_jobs
 from intake.flow import Flow
 from intake.gate import SocketGate
@@ -35,6 +37,7 @@ from tallystick.page_key import load_or_make
 from tallystick.projector_process import assign_event_id
 from tallystick.sequencer_process import anchor_policy, utc_now
 from tallystick.serve import FOLDER_VARIABLE, PARENT_VARIABLE, SOCKET_VARIABLE, THREADS_VARIABLE
+from tallystick.subscription_parts import bounded_look_up, open_subscriptions
 from tallystick.watchdog import end_with_parent
 from verifier.trust import load_trust, public_files
 
@@ -83,7 +86,15 @@ def create() -> Door:
         captures=Captures(jobs, runner.nudge, page_key, identities),
     )
     meters = Metrics(services)
-    door = Door(services, flow, create_app(services, meters), meters, pool, background=runner.run)
+    door = Door(
+        services,
+        flow,
+        create_app(services, meters),
+        meters,
+        pool,
+        background=runner.run,
+        sockets=open_sockets(services),
+    )
     atexit.register(_leave_at_once)
     settle()
     return door
@@ -93,7 +104,22 @@ def open_queries(config: Config, reader: Reader, page_key: bytes) -> EventQuerie
     """The query interface of this ledger. What is not made yet answers "soon" until it is."""
     projection = open_projection(config.database)
     engine = Engine(reader, projection, page_key, clock=utc_now, assign_id=assign_event_id)
-    return EventQueries(engine, Resources(engine), open_kept(config.database))
+    kept = open_kept(config.database)
+    return EventQueries(
+        engine,
+        Resources(engine),
+        kept,
+        open_subscriptions(config, kept),
+        config.targets,
+        bounded_look_up(),
+    )
+
+
+def open_sockets(services: Services) -> Sockets:
+    """WebSockets on the query interface of this worker."""
+    assert services.queries is not None
+    reading = Reading(services)
+    return Sockets(services.queries, lambda typ: reading.may_read_typ(typ, None), services.clock)
 
 
 def _leave_at_once() -> None:

@@ -1,9 +1,11 @@
-"""The key that this server's page tokens are authenticated with: a file in the ledger's folder.
+"""Keys of this server's own, in the ledger's folder: 32 random bytes each, made when they are missing.
 
-    page-token.key    32 random bytes, for this user alone; made when it is missing
+    page-token.key      page tokens are authenticated with it; delete it to end every token at once
+    subscriptions.key   subscribers' signature tokens are sealed with it in the database; keep it
 
-All workers share it. Servers of one ledger on several machines must be given the same one, or a page's next
-page is refused wherever another machine answers. To end every token at once, delete it and start again.
+All processes share them, and no one else may read them. Servers of one ledger on several machines must be
+given the same ones: another page key refuses the next page of what this one began, and without the
+subscription key nothing that subscribers can verify is sent.
 """
 
 from __future__ import annotations
@@ -16,14 +18,15 @@ from keys.errors import Malformed
 from traceability.queries.tokens import KEY_SIZE
 
 NAME = "page-token.key"
+SUBSCRIPTIONS = "subscriptions.key"
 FILE_MODE = 0o600
 
 
-def load_or_make(folder: Path) -> bytes:
-    """The key of this folder. Raises Malformed where the file holds something else."""
-    file = folder / NAME
+def load_or_make(folder: Path, name: str = NAME) -> bytes:
+    """One key of this folder. Raises Malformed where the file holds something else."""
+    file = folder / name
     if not file.exists():
-        made = folder / f".{NAME}.{os.getpid()}"
+        made = folder / f".{name}.{os.getpid()}"
         with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as handle:
             handle.write(secrets.token_bytes(KEY_SIZE))
         try:
@@ -34,7 +37,5 @@ def load_or_make(folder: Path) -> bytes:
             made.unlink()
     key = file.read_bytes()
     if len(key) != KEY_SIZE:
-        raise Malformed(
-            "config.page-key", f"{file} holds {len(key)} bytes; a page token's key has {KEY_SIZE}"
-        )
+        raise Malformed("config.page-key", f"{file} holds {len(key)} bytes; such a key has {KEY_SIZE}")
     return key

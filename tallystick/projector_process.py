@@ -1,4 +1,6 @@
-"""The process of a server that keeps the index of events: it follows the log, and lags rather than slow it.
+"""The process of a server that keeps the index of events, and sends what it finds to those who subscribed.
+
+It follows the log, and lags rather than slow it.
 
 Started by tallystick.serve as `python -m tallystick.projector_process FOLDER PARENT_PID`. It may be killed at
 any time, and goes on where it stood; while it is away, answers to queries say how far it had come.
@@ -21,12 +23,14 @@ from projection.projector import Projector
 from projection.store import open_writer
 from tallystick import config as configuration
 from tallystick.collection import settle
+from tallystick.subscription_parts import start_subscriptions
 from tallystick.watchdog import end_with_parent
 from traceability.event_hash import event_hash
 
 NICENESS = 19  # whatever else there is to do comes first
 POLL_S = 0.2  # how old news may be before it is looked for
 PAUSE_S = 1.0  # after the database refused, or while another process keeps the index
+STOP_TIMEOUT_S = 3.0  # for reports under way, which are cut off and sent again
 BROKEN_EXIT = 1
 
 logger = logging.getLogger("tallystick.projector")
@@ -53,6 +57,8 @@ def run(folder: Path, stopping: threading.Event) -> None:
             if stopping.wait(PAUSE_S):
                 return
     projector = Projector(reader, writer, assign_event_id)
+    # Whoever keeps the index also sends to subscribers: the lock on the one makes it one process for both.
+    sending = start_subscriptions(config, reader, assign_event_id, stopping)
     settle()
     while not stopping.is_set():
         try:
@@ -63,6 +69,7 @@ def run(folder: Path, stopping: threading.Event) -> None:
             continue
         if behind == 0:
             stopping.wait(POLL_S)
+    sending.join(STOP_TIMEOUT_S)
 
 
 def main() -> NoReturn:

@@ -194,7 +194,7 @@ def serve(
             respawn_failed_workers=True,
             respawn_interval=0.5,
             workers_kill_timeout=int(STOP_TIMEOUT_S),  # nothing is lost: what was acknowledged is durable
-            websockets=False,
+            websockets=True,
             log_enabled=not quiet,
             log_level=LogLevels.error,  # its starts and stops are nothing that an operator can use
         ).serve()
