@@ -47,6 +47,13 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
     app.register_blueprint(log.blueprint(reading))
     app.register_blueprint(auditors.blueprint(services, reading, packs))
     app.register_blueprint(health.blueprint(services, meters))
+    # Before the queries: OPTIONS of /events then tells the limits of POST too.
+    if services.captures is not None:
+        app.register_blueprint(captures.blueprint(services, services.captures, reading))
+        if services.captures.identities is not None:
+            app.register_blueprint(
+                event_capture.blueprint(services, services.captures, services.captures.identities, meters)
+            )
     if services.queries is not None:
         app.register_blueprint(findings.blueprint(services.queries, reading))
         app.register_blueprint(
@@ -62,12 +69,6 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
                     services.base_url,
                     services.clock,
                 )
-            )
-    if services.captures is not None:
-        app.register_blueprint(captures.blueprint(services, services.captures, reading))
-        if services.captures.identities is not None:
-            app.register_blueprint(
-                event_capture.blueprint(services, services.captures, services.captures.identities, meters)
             )
     app.register_blueprint(reference.blueprint(services))
     app.register_blueprint(consumers.blueprint(services, packs))

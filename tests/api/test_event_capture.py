@@ -249,6 +249,7 @@ def test_options_say_what_may_be_done(served):
     assert answer.status_code == 204
     assert set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD", "OPTIONS", "POST"}
     assert answer.headers["GS1-EPCIS-Version"] == "2.0.0"
+    assert answer.headers["GS1-EPCIS-Capture-Limit"] == "10000"
 
 
 def test_what_came_twice_by_other_doors_is_found(served):

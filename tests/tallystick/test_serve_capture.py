@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bench.server import ORIGIN, Server
 
 LINES = load.emitters(1, 4)
 EVENTS = load.statements(LINES, 40, ORIGIN, 4)
+LATE = load.statements(LINES, 1, ORIGIN, 5)
 
 
 def post(server: Server, body: bytes) -> str:
@@ -27,6 +29,18 @@ def post(server: Server, body: bytes) -> str:
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status == 202
         return str(answer.headers["Location"])
+
+
+def one_event(server: Server, line: bytes) -> int:
+    while True:
+        request = urllib.request.Request(server.url + "/events", line, {"Content-Type": "application/jose"})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # the projector has not begun yet
+                return error.code
+            time.sleep(0.2)
 
 
 def job(server: Server, place: str) -> dict[str, object]:
@@ -49,6 +63,8 @@ def test_a_job_goes_on_after_its_server_was_killed(tmp_path: Path) -> None:
         server.start()
         server.register(LINES)
         assert finished(server, post(server, b"\n".join(EVENTS[:10])))["success"] is True
+        # One event at a time: the other parties' way to be told what is there already.
+        assert [one_event(server, line) for line in (EVENTS[0], LATE[0], LATE[0])] == [409, 201, 409]
         # With the sequencer stopped nothing can be executed: the kill comes after 202 and before that.
         (sequencer,) = [
             pid
