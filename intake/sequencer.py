@@ -106,10 +106,11 @@ class Sequencer:
                 if fault is None
             ]
             try:
-                # An append of nothing would sign a checkpoint for nothing.
+                # An append of nothing only looks whether the head has moved: nobody is refused for a key that
+                # was registered, or a party that was changed, on another machine a moment ago.
                 appended = (
                     self._log.append(pending, expected=head, recorded_at=now)
-                    if pending
+                    if pending or any(map(any, judged))
                     else Appended([], head)
                 )
             except HeadMoved:

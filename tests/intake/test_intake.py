@@ -19,7 +19,7 @@ from intake.gate import LocalGate, SocketGate
 from intake.gate_server import GateServer
 from intake.prepare import prepare, unique_key
 from intake.sequencer import Sequencer
-from intake.service import Intake, event_typs
+from intake.service import Intake, event_typs, key_typs
 from keys.errors import Malformed, Refused, Refuted, Unverifiable
 from ledger.audit import audit
 from ledger.log import Log
@@ -276,6 +276,21 @@ def test_a_revocation_through_one_sequencer_binds_the_other(ledger: Ledger) -> N
         second.submit([event_statement(2)], allowed_typs=event_typs()).results[0].faults[0].code
         == "key.revoked"
     )
+
+
+def test_a_registration_through_one_sequencer_is_known_to_the_other(ledger: Ledger) -> None:
+    """It may have appended nothing since, so what it remembers of the head says nothing of refusals."""
+    second_log = Log(ledger.store, [log_signer()], ORIGIN, ledger.clock, None)
+    second_log.open()
+    second = Intake(ledger.reader, LocalGate(Sequencer(second_log)), ledger.clock)
+    second.require_writable()  # it has read the keys that there are
+    assert ledger.register("newcomer").results[0].status == "appended"
+    outcome = second.submit([event_statement(1, "newcomer")], allowed_typs=event_typs())
+    assert outcome.results[0].status == "appended"
+    # Key statements too: what they continue may have come from elsewhere.
+    revocation = ledger.revocation("newcomer")
+    assert ledger.register("another").results[0].status == "appended"
+    assert second.submit([revocation], allowed_typs=key_typs()).results[0].status == "appended"
 
 
 def test_a_clock_far_behind_the_head_is_not_yet(ledger: Ledger) -> None:
