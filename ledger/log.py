@@ -251,6 +251,9 @@ class Log:
             except HeadMoved:
                 self._take_up()
                 return None
+            except ReadOnly as e:
+                self._read_only = e
+                return None
             self._published_at = self._monotonic()
             self._head = replace(head, published=head.checkpoint, published_at=now)
             return head.checkpoint
@@ -342,6 +345,9 @@ class Log:
             raise
         except StoreFailed:
             self._is_stale = False
+            raise
+        except ReadOnly as e:
+            self._read_only, self._is_stale = e, False
             raise
         except Exception as e:
             if not self._did_happen(old, new):

@@ -176,7 +176,7 @@ class Upkeep:
     def _guarded(self, do: Callable[[], bool]) -> bool:
         try:
             return do()
-        except StoreFailed as fault:
+        except (StoreFailed, ReadOnly) as fault:
             # Nothing is lost: a search reads more until it works again.
             logger.warning("the index of names is not merged for now: %s", fault.detail)
             return False

@@ -163,9 +163,10 @@ class LedgerWriter(LedgerStore, Protocol):
         tiles     every tile that became full; and, above level 0, each partial tile that changed,
                   as it stands afterwards
 
-        On return all of it is durable. HeadMoved and StoreFailed mean that nothing was written
-        and that this is known; KeyTaken among them, that the head is the expected one and one of the
-        unique keys stands in the ledger. Any other exception leaves the outcome open: ask settle_head().
+        On return all of it is durable. HeadMoved, StoreFailed and ReadOnly mean that nothing was written
+        and that this is known: KeyTaken, that the head is the expected one and one of the unique keys
+        stands in the ledger; ReadOnly, that nothing will be written until a person acts. Any other
+        exception leaves the outcome open: ask settle_head().
         `published` and `published_at` of the new head count only where expected is None.
         """
         ...

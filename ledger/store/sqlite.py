@@ -5,7 +5,8 @@ one transaction that begins with the comparison of the head, and is on the disk 
 WAL with synchronous=FULL, no memory-mapping.
 
     ledger.db               the database
-    ledger.db-wal, -shm     what SQLite keeps beside it while it is open; part of it, never delete them
+    ledger.db-wal, -shm     what SQLite keeps beside it while it is open; part of it, never delete them.
+                            Whoever does it under a running server loses nothing: see _save()
     ledger.db.writer-lock   held by the writing process, which writes its process id into it
 """
 
@@ -16,14 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ledger import entry as entries
-from ledger.errors import EntryMalformed, HeadMoved, KeyTaken, NotInLog, StoreFailed
+from ledger.errors import EntryMalformed, HeadMoved, KeyTaken, NotInLog, ReadOnly, StoreFailed
 from ledger.merkle import HASH_SIZE
 from ledger.store import name_runs_sqlite
 from ledger.store.name_runs import level0_rows
@@ -60,6 +61,8 @@ FILE_MODE = 0o600  # statements are shown to those who may see them, not to ever
 WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 16_384
 LOOKUP_BATCH = 500  # keys in one query; SQLite's own bound on parameters is 999 in old builds
+
+FileId: TypeAlias = tuple[int, int]  # device and inode
 
 _HEAD = (
     "SELECT tree_size, root_hash, last_leaf_hash, keys_seq, recorded_at, checkpoint, published, published_at,"
@@ -177,6 +180,13 @@ class SqliteStore(SqliteReader):
         self._file = file
         self._file_id = _file_id(file)
         self._release = release
+        self._beside = tuple(Path(f"{file}{suffix}") for suffix in ("-wal", "-shm"))
+        self._beside_ids: tuple[FileId | None, ...] | None = None  # of the log's own connection
+        self._lost: ReadOnly | None = None
+
+        @event.listens_for(log_engine, "connect")
+        def forget(*_: object) -> None:
+            self._beside_ids = None
 
     def append(
         self,
@@ -186,6 +196,7 @@ class SqliteStore(SqliteReader):
         tiles: Sequence[TileWrite],
     ) -> None:
         require_keys(rows.unique_keys)
+        self._require_files()
         if (file_id := _file_id(self._file)) != self._file_id:
             # Another file has this name now: what the open connection writes nobody would find again.
             self._engine.dispose()
@@ -211,6 +222,8 @@ class SqliteStore(SqliteReader):
                 raise
             # Not translated: where COMMIT itself fails, nobody here knows whether it happened.
             raw.commit()
+            is_sound = True
+            self._look_beside(raw)
         except BaseException:
             if not is_sound:
                 raw.invalidate()
@@ -221,6 +234,7 @@ class SqliteStore(SqliteReader):
     @contextmanager
     def merging(self) -> Iterator[name_runs_sqlite.MergeTransaction]:
         """A transaction for a step of name_runs_merge, on the log's own connection."""
+        self._require_files()
         with _refused("merge"), _translated("merge"):
             raw = self._engine.raw_connection()
         try:
@@ -233,8 +247,10 @@ class SqliteStore(SqliteReader):
                 except BaseException:
                     raw.rollback()
                     raise
+                self._look_beside(raw)
         except BaseException:
-            raw.invalidate()
+            if self._lost is None:  # else this connection has what nobody else can open
+                raw.invalidate()
             raise
         finally:
             raw.close()
@@ -249,6 +265,7 @@ class SqliteStore(SqliteReader):
             raw.close()
 
     def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
+        self._require_files()
         with _translated("publish"), self._engine.begin() as connection:
             result = connection.exec_driver_sql(
                 "UPDATE head SET published = ?, published_at = ? WHERE tree_size = ?",
@@ -258,6 +275,7 @@ class SqliteStore(SqliteReader):
                 raise HeadMoved("store.head", f"the head is no longer at size {expected_size}")
 
     def settle_head(self) -> Head | None:
+        self._require_files()
         # A fresh connection: one that failed may hold a transaction that nobody ended.
         self._engine.dispose()
         with _translated("settle"), self._engine.begin() as connection:
@@ -267,6 +285,34 @@ class SqliteStore(SqliteReader):
         super().close()
         self.engine.dispose()
         self._release()
+
+    def _require_files(self) -> None:
+        """Raise ReadOnly once a part of the database was taken away."""
+        if self._lost is not None:
+            raise ReadOnly(self._lost.code, self._lost.detail)
+
+    def _look_beside(self, raw: Any) -> None:
+        """After a commit: are the WAL and its index still those that others find? 3 µs."""
+        ids = tuple(map(_file_id, self._beside))
+        if self._beside_ids is None:
+            self._beside_ids = ids
+        if None in ids or ids != self._beside_ids:
+            self._save(raw)
+
+    def _save(self, raw: Any) -> None:
+        """Copy what is in a file without a name into the database, and write no more.
+
+        This connection has the lost file open still. A new one would begin another WAL beside those who
+        read: so nobody opens any until the server was restarted. Raises dbapi.Error if not all was copied.
+        """
+        self._lost = ReadOnly(
+            "store.wal",
+            f"{self._beside[0].name} or {self._beside[1].name} was deleted or replaced while the server ran;"
+            " what was acknowledged is in the database: stop the server and start it again",
+        )
+        busy, frames, copied = raw.cursor().execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        if busy or frames != copied:
+            raise dbapi.OperationalError(f"{copied} of {frames} pages of a deleted WAL were copied back")
 
     @staticmethod
     def _write(
@@ -459,9 +505,9 @@ def _engine(
     return engine
 
 
-def _file_id(file: Path) -> tuple[int, int] | None:
+def _file_id(file: Path) -> FileId | None:
     try:
-        status = file.stat()
+        status = os.stat(file)
     except OSError:
         return None
     return status.st_dev, status.st_ino
