@@ -44,6 +44,11 @@ HEADERS: Json = {
     ),
     "GS1-CBV-XML-Format": _header("How words of the vocabulary are written in XML.", text()),
     "GS1-Vendor-Version": _header("The version of this implementation.", text()),
+    "GS1-Capture-Error-Behaviour": _header("What one bad line does to the others.", text(), "rollback"),
+    "GS1-EPCIS-Capture-Limit": _header("So many events one job may bring.", integer(minimum=1), 10_000),
+    "GS1-EPCIS-Capture-File-Size-Limit": _header(
+        "So many bytes one job may bring.", integer(minimum=1), 16_777_216
+    ),
     "Tallystick-Covered": _header(
         "The answer looked at every entry below this position of the log.",
         integer(minimum=0, maximum=SEQ_MAX),

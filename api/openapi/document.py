@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.openapi import auditors, components, consumers, health, log, partners, problems
+from api.openapi import (
+    auditors,
+    capture,
+    components,
+    consumers,
+    epcis,
+    health,
+    log,
+    partners,
+    problems,
+    queries,
+)
 from api.openapi.parts import Group, Json, Route, answer, headers
 from api.services import Services
 
@@ -44,6 +55,10 @@ def sections(services: Services) -> Iterator[Section]:
     """What this server serves, in the order of the documentation."""
     limits = services.limits
     yield Section(partners.GROUP, partners.routes(limits), {})
+    if services.captures is not None:
+        yield Section(capture.GROUP, capture.routes(limits), capture.SCHEMAS)
+    if services.queries is not None:
+        yield Section(queries.GROUP, queries.routes(limits), queries.SCHEMAS)
     yield Section(log.GROUP, log.routes(limits), {})
     yield Section(auditors.GROUP, auditors.routes(limits), auditors.SCHEMAS)
     yield Section(consumers.GROUP, consumers.routes(limits), {})
@@ -60,8 +75,10 @@ def build(services: Services) -> Json:
             if route.method in item:
                 raise ValueError(f"{route.method} {route.path} is described twice")
             item[route.method] = _operation(section.group, route)
+    spoken = {route.path for section in found for route in section.routes if section.group.epcis}
     for path, item in paths.items():
-        _complete(path, item)
+        _complete(item, path in spoken)
+    shared = {**(epcis.NEGOTIATION if spoken else {}), **(epcis.FILTERS if services.queries else {})}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -76,6 +93,7 @@ def build(services: Services) -> Json:
         "components": {
             "schemas": {name: of for section in found for name, of in section.schemas.items()}
             | components.SCHEMAS,
+            "parameters": shared,
             "headers": components.HEADERS,
             "responses": problems.responses(),
         },
@@ -84,7 +102,8 @@ def build(services: Services) -> Json:
 
 def _operation(group: Group, route: Route) -> Json:
     responses: dict[str, Any] = dict(route.answers)
-    for status, when in {**dict.fromkeys(_ALWAYS, ""), **route.problems}.items():
+    always = (*_ALWAYS, 400, 406) if group.epcis else _ALWAYS
+    for status, when in {**dict.fromkeys(always, ""), **route.problems}.items():
         if str(status) not in responses:
             responses[str(status)] = problems.refused(status, when)
         else:
@@ -97,17 +116,20 @@ def _operation(group: Group, route: Route) -> Json:
     members: Json = {"tags": [group.name], "operationId": route.name, "summary": route.summary}
     if route.description:
         members["description"] = route.description
-    if route.parameters:
-        members["parameters"] = list(route.parameters)
+    parameters = [*route.parameters, *(epcis.NEGOTIATED if group.epcis else ())]
+    if parameters:
+        members["parameters"] = parameters
     if route.body is not None:
         members["requestBody"] = route.body
     return {**members, "responses": dict(sorted(responses.items()))}
 
 
-def _complete(path: str, item: Json) -> None:
+def _complete(item: Json, is_epcis: bool) -> None:
     """Add HEAD and OPTIONS."""
     first = next(iter(item.values()))
-    placed = [one for one in first.get("parameters", ()) if one["in"] == "path"]
+    placed = [one for one in first.get("parameters", ()) if one.get("in") == "path"]
+    if is_epcis:
+        placed += epcis.NEGOTIATED
     title = first["operationId"][0].upper() + first["operationId"][1:]
     if "get" in item:
         get = item["get"]
@@ -123,9 +145,22 @@ def _complete(path: str, item: Json) -> None:
         "summary": "The methods of this path",
         **({"parameters": placed} if placed else {}),
         "responses": {
-            "200": answer("They are in `Allow`.", headers=headers("Allow")),
+            **_methods(is_epcis),
             **{str(status): problems.refused(status) for status in _ALWAYS},
         },
+    }
+
+
+def _methods(is_epcis: bool) -> Json:
+    """What OPTIONS is answered with."""
+    if not is_epcis:
+        return {"200": answer("They are in `Allow`.", headers=headers("Allow"))}
+    return {
+        "204": answer(
+            "They are in `Allow`, and what is spoken here in the rest.", headers=epcis.spoken("Allow")
+        ),
+        "400": problems.refused(400),
+        "406": problems.refused(406),
     }
 
 

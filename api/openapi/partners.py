@@ -28,7 +28,7 @@ GROUP = Group(
     " sent, byte for byte. Nobody logs in: the signature says who speaks.",
 )
 
-_SIGNED = "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJAY29udGV4dCI6….5bMm0T…"
+JWS_EXAMPLE = "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJAY29udGV4dCI6….5bMm0T…"
 _APPENDED: Json = {
     "results": [
         {"line": 0, "status": "appended", "seq": 6, "digest": DIGEST_EXAMPLE, "duplicate": False},
@@ -55,12 +55,20 @@ _MIXED: Json = {
     "checkpoint": CHECKPOINT_EXAMPLE,
 }
 RECEIPTS = query("receipts", "Whether each line that has a place gets its receipt.", {"type": "boolean"})
+BEHAVIOUR = in_header(
+    "GS1-Capture-Error-Behaviour",
+    "What one bad line does to the others. Under `rollback` nothing is appended; under `proceed` the good"
+    " ones are,"
+    " and each line says what became of it.",
+    {"type": "string", "enum": ["rollback", "proceed"], "default": "rollback"},
+)
+JWS = text("A compact JWS (RFC 7515): three parts of base64url, joined by dots.")
+JWS_EACH_LINE = text("A compact JWS on each line.")
 BODY_PROBLEMS = {408: "", 411: "", 415: "", 422: ""}
 
 
 def routes(limits: Limits) -> list[Route]:
     size = f"{limits.request_size_max // (1024 * 1024)} MiB"
-    jws = text("A compact JWS (RFC 7515): three parts of base64url, joined by dots.")
     return [
         Route(
             "/statements",
@@ -72,21 +80,15 @@ def routes(limits: Limits) -> list[Route]:
             " the disk. Sending the same bytes again is safe: it is answered with the first one's place.",
             [
                 RECEIPTS,
-                in_header(
-                    "GS1-Capture-Error-Behaviour",
-                    "What one bad line does to the others. Under `rollback` nothing is appended; under"
-                    " `proceed`"
-                    " the good ones are, and each line says what became of it.",
-                    {"type": "string", "enum": ["rollback", "proceed"], "default": "rollback"},
-                ),
+                BEHAVIOUR,
             ],
             body(
                 f"Uncompressed, with `Content-Length`. One statement has at most {STATEMENT_SIZE_MAX:,}"
                 f" bytes; lines"
                 f" are at most {limits.lines_max:,}, of {size} together.",
                 {
-                    JOSE: content(jws, _SIGNED),
-                    JWS_LINES: content(text("A compact JWS on each line."), f"{_SIGNED}\n{_SIGNED}\n"),
+                    JOSE: content(JWS, JWS_EXAMPLE),
+                    JWS_LINES: content(JWS_EACH_LINE, f"{JWS_EXAMPLE}\n{JWS_EXAMPLE}\n"),
                 },
             ),
             {
@@ -118,7 +120,7 @@ def routes(limits: Limits) -> list[Route]:
             "Register, rotate or revoke a key",
             "One key statement, signed by whoever may say so.",
             [RECEIPTS],
-            body("One key statement.", {JOSE: content(jws, _SIGNED)}),
+            body("One key statement.", {JOSE: content(JWS, JWS_EXAMPLE)}),
             {
                 "200": answer(
                     "It stands there already.", "application/json", schema("Outcome"), example=_APPENDED

@@ -18,10 +18,11 @@ SEQ_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group of users, as navigation shows it."""
+    """One group of users, as navigation shows it. epcis: whether it speaks as EPCIS 2.0 has it."""
 
     name: str
     description: str
+    epcis: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,10 +79,15 @@ PROBLEM_DETAIL: Json = {
             ),
             "instance": text("The number of the incident, for the operator.", format="uri"),
             "fix": text("How to put it right, where that is known."),
+            "example": {
+                "type": "object",
+                "description": "How to do it instead, ready to be copied.",
+                "additionalProperties": True,
+            },
             "faults": array(schema("Fault"), maxItems=1000),
             "faults_omitted": integer("How many more faults there are than are shown.", minimum=1),
         },
-        optional=("pointer", "instance", "fix", "faults", "faults_omitted"),
+        optional=("pointer", "instance", "fix", "example", "faults", "faults_omitted"),
     ),
     "description": "A problem detail (RFC 9457).",
 }

@@ -67,6 +67,7 @@ class Operation:
     summary: str
     description: Markup
     parameters: Sequence[Row]
+    shared: Sequence[str]
     body: Markup
     taken: Sequence[Media]
     replies: Sequence[Reply]
@@ -98,6 +99,8 @@ class View:
     introduction: Markup
     chapters: Sequence[Chapter]
     shapes: Sequence[Shape]
+    filters: Sequence[Row]
+    headers: Sequence[Row]
 
 
 def view(document: Json) -> View:
@@ -116,7 +119,14 @@ def view(document: Json) -> View:
         Shape(name, kind_of(of), prose(of.get("description", "")), _rows(of))
         for name, of in sorted(document["components"]["schemas"].items())
     ]
-    return View(prose(document["info"]["description"]), chapters, shapes)
+    shared = [_parameter(document, one) for one in document["components"]["parameters"].values()]
+    return View(
+        prose(document["info"]["description"]),
+        chapters,
+        shapes,
+        filters=[one for one in shared if one.place == "query"],
+        headers=[one for one in shared if one.place == "header"],
+    )
 
 
 def prose(text: str) -> Markup:
@@ -182,7 +192,11 @@ def _operation(document: Json, path: str, method: str, of: Json) -> Operation:
         path=path,
         summary=of["summary"],
         description=prose(of.get("description", "")),
-        parameters=[_parameter(document, one) for one in of.get("parameters", ())],
+        parameters=[_parameter(document, one) for one in of.get("parameters", ()) if "$ref" not in one],
+        shared=sorted(
+            {_resolved(document, one)["in"] for one in of.get("parameters", ()) if "$ref" in one},
+            reverse=True,
+        ),
         body=prose(body.get("description", "")),
         taken=_media(body.get("content", {})),
         replies=[one for one in replies if one.tone == "ok"],
@@ -204,12 +218,16 @@ def _parameter(document: Json, given: Json) -> Row:
     of = _resolved(document, given)
     said = prose(of.get("description", ""))
     schema = of.get("schema", {})
+    if of.get("style") == "pipeDelimited":
+        kind = Markup("{}, with <code>|</code> between").format(kind_of(schema))
+    else:
+        kind = kind_of(schema)
     default = schema.get("default") if isinstance(schema, dict) else None
     if default is not None:
         said += Markup("<p>Default: {}</p>").format(_code(default))
     if "example" in of:
         said += Markup("<p>Example: {}</p>").format(_code(of["example"]))
-    return Row(of["name"], kind_of(schema), said, bool(of.get("required")), place=of["in"])
+    return Row(of["name"], kind, said, bool(of.get("required")), place=of["in"])
 
 
 def _reply(document: Json, status: str, given: Json) -> Reply:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tt_browser
-import tt_site
+from tt_served import Served
 
 pytestmark = pytest.mark.browser
 
@@ -19,10 +19,10 @@ OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = t
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    site = tt_site.Site(tmp_path_factory.mktemp("reference"))
-    with tt_browser.served(site.app) as address:
+    served = Served(tmp_path_factory.mktemp("reference"))
+    with tt_browser.served(served.app) as address:
         yield address
-    site.close()
+    served.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,6 @@ def paths_of(rule: str) -> list[str]:
 def filled(path: str, operation: dict[str, Any]) -> str:
     """The path with its examples in it."""
     for one in operation.get("parameters", ()):
-        if one["in"] == "path":
+        if one.get("in") == "path":
             path = path.replace(f"{{{one['name']}}}", quote(str(one["example"]), safe=""))
     return path
