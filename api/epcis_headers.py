@@ -19,6 +19,7 @@ from traceability.queries.parameters import parse_url
 Header = Callable[[str], "str | None"]
 
 VERSION = "2.0.0"
+JSON_TYPES = ("application/ld+json", "application/json")  # two names of what answers are in
 FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
 
 _CAPABILITIES = {
@@ -46,11 +47,19 @@ def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _no
     @blueprint.before_request
     def require_spoken() -> None:
         negotiate(request.headers.get)
+        if request.accept_mimetypes and request.accept_mimetypes.best_match(JSON_TYPES) is None:
+            raise NotAcceptable(
+                "epcis.accept", f"answers here are in {' or '.join(JSON_TYPES)}, and Accept takes neither"
+            )
 
     @blueprint.after_request
     def announce(response: Response) -> Response:
         for name, value in {**_CAPABILITIES, **more()}.items():
             response.headers.setdefault(name, value)
+        if response.mimetype in JSON_TYPES and request.accept_mimetypes:
+            # Of two that are equally welcome, the one that it is already.
+            welcome = request.accept_mimetypes.best_match((response.mimetype, *JSON_TYPES))
+            response.content_type = welcome or response.mimetype
         is_options = request.method == "OPTIONS"
         if is_options and response.status_code < BAD_REQUEST:
             response.status_code = NO_CONTENT

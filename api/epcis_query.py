@@ -24,7 +24,7 @@ from urllib.parse import quote
 import orjson
 from flask import Blueprint, Response, request
 
-from api.epcis_headers import epc_format, link_next, negotiated, paging, query_string
+from api.epcis_headers import JSON_TYPES, epc_format, link_next, negotiated, paging, query_string
 from api.errors import NoSuchResource, RequestMalformed
 from api.event_queries import (
     EventQueries,
@@ -36,7 +36,7 @@ from api.event_queries import (
 from api.problems import CREATED, NO_CONTENT
 from api.reading import Reading
 from api.receipts import ReceiptWriter
-from api.requests import read_body, require_media_type
+from api.requests import read_arguments, read_body, require_media_type
 from keys.strict_json import loads
 from projection.engine import Found, Page
 from projection.kept import QUERY_SIZE_MAX
@@ -48,7 +48,7 @@ from traceability.queries.model import Query
 from traceability.queries.parameters import parse_json, parse_url
 from traceability.queries.tokens import LIFETIME_S, open_name, seal_name
 
-JSON_LD = ("application/ld+json", "application/json")
+JSON_LD = JSON_TYPES
 OURS = frozenset(("proof",))
 
 
@@ -117,6 +117,7 @@ def blueprint(
 
     @epcis.post("/queries")
     def create_query() -> Response:
+        read_arguments()
         require_media_type(JSON_LD)
         body = loads(read_body(QUERY_SIZE_MAX), size_max=QUERY_SIZE_MAX)
         if not isinstance(body, dict) or set(body) - {"@context"} != {"name", "query"}:
@@ -135,11 +136,13 @@ def blueprint(
 
     @epcis.get("/queries/<name>")
     def read_query(name: str) -> Response:
+        read_arguments()
         kept = queries.kept.read(name)
         return Response(orjson.dumps({"name": kept.name, "query": kept.query}), content_type=JSON_LD[1])
 
     @epcis.delete("/queries/<name>")
     def delete_query(name: str) -> Response:
+        read_arguments()
         queries.kept.delete(name)
         return Response(status=NO_CONTENT)
 
@@ -194,6 +197,7 @@ def _add_resource(
         return response
 
     def below(value: str) -> Response:
+        read_arguments()
         require(value)
         return Response(orjson.dumps(collection(["events"])), content_type=JSON_LD[0])
 

@@ -144,6 +144,60 @@ SCHEMAS: Json = {
 }
 
 
+def finding_routes(_: Limits) -> list[Route]:
+    """What the projector noticed."""
+    return [
+        Route(
+            "/findings",
+            "get",
+            "readFindings",
+            "What was noticed about recorded events",
+            "In the order of the log. Nothing of it changes what was recorded.",
+            [
+                query(
+                    "after",
+                    "Only of events behind this place, `<seq>.<ordinal>`: what `after` of the page before"
+                    " said.",
+                    text(pattern="^((0|[1-9][0-9]{0,17})\\.(0|[1-9][0-9]{0,17}))?$"),
+                    example="41.0",
+                )
+            ],
+            answers={
+                "200": answer(
+                    "A page of findings.",
+                    "application/json",
+                    schema("Findings"),
+                    example={"findings": [], "after": None, "covered": 17},
+                )
+            },
+            problems={400: "", 403: "This ledger's policy does not open its events to you."},
+        )
+    ]
+
+
+FINDING_SCHEMAS: Json = {
+    "Findings": closed(
+        {
+            "findings": array(
+                closed(
+                    {
+                        "seq": POSITION,
+                        "ordinal": integer("The event's place in its statement.", minimum=0),
+                        "code": text("Stable; programs may rely on it."),
+                        "detail": text("For people; may be reworded."),
+                    }
+                )
+            ),
+            "after": {
+                "type": ["string", "null"],
+                "description": "Where the next page begins; null on the last one.",
+            },
+            "covered": {**POSITION, "description": "Every entry below this position was looked at."},
+        }
+    ),
+}
+
+
 def routes(limits: Limits) -> list[Route]:
     cached = headers("Cache-Control")
     return [

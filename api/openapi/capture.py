@@ -73,6 +73,47 @@ SCHEMAS: Json = {
 }
 
 
+def event_routes(_: Limits) -> list[Route]:
+    """One event, at once."""
+    return [
+        Route(
+            "/events",
+            "post",
+            "createEvent",
+            "Record one event, once",
+            "Answered when it is on the disk. An event that is there already, by its eventID or by what"
+            " it says,"
+            " is refused with 409; an error declaration is recorded beside the event that it corrects.",
+            body=body(
+                f"One signed event of at most {STATEMENT_SIZE_MAX:,} bytes, uncompressed, with"
+                f" `Content-Length`.",
+                {JOSE: content(JWS, JWS_EXAMPLE)},
+            ),
+            answers={
+                "201": answer(
+                    "The event as it was read, with the eventID that it has or was given.",
+                    "application/json",
+                    schema("Event"),
+                    headers={
+                        **spoken(*LIMIT_HEADERS),
+                        "Location": header("Location"),
+                        "Tallystick-Seq": header("Tallystick-Seq"),
+                    },
+                )
+            },
+            problems={
+                400: "It cannot be read, is not signed, or is no valid event. All faults are told.",
+                403: "The signature, the key or what its party may say.",
+                408: "",
+                409: "The event is there already, at `Location`.",
+                411: "",
+                413: "",
+                415: "It is not signed, or of a media type that is not read here.",
+            },
+        )
+    ]
+
+
 def routes(limits: Limits) -> list[Route]:
     size = f"{limits.capture_size_max // (1024 * 1024)} MiB"
     job = schema("CaptureJob")

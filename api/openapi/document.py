@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from api.epcis_headers import JSON_TYPES
 from api.openapi import (
     auditors,
     capture,
@@ -56,11 +57,14 @@ def sections(services: Services) -> Iterator[Section]:
     limits = services.limits
     yield Section(partners.GROUP, partners.routes(limits), {})
     if services.captures is not None:
-        yield Section(capture.GROUP, capture.routes(limits), capture.SCHEMAS)
+        single = capture.event_routes(limits) if services.captures.identities is not None else []
+        yield Section(capture.GROUP, [*capture.routes(limits), *single], capture.SCHEMAS)
     if services.queries is not None:
         yield Section(queries.GROUP, queries.routes(limits), queries.SCHEMAS)
     yield Section(log.GROUP, log.routes(limits), {})
     yield Section(auditors.GROUP, auditors.routes(limits), auditors.SCHEMAS)
+    if services.queries is not None:
+        yield Section(auditors.GROUP, auditors.finding_routes(limits), auditors.FINDING_SCHEMAS)
     yield Section(consumers.GROUP, consumers.routes(limits), {})
     yield Section(health.GROUP, health.routes(limits), health.SCHEMAS)
 
@@ -88,7 +92,10 @@ def build(services: Services) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": services.base_url, "description": services.origin}],
-        "tags": [{"name": section.group.name, "description": section.group.description} for section in found],
+        "tags": [
+            {"name": group.name, "description": group.description}
+            for group in dict.fromkeys(section.group for section in found)
+        ],
         "paths": paths,
         "components": {
             "schemas": {name: of for section in found for name, of in section.schemas.items()}
@@ -101,7 +108,9 @@ def build(services: Services) -> Json:
 
 
 def _operation(group: Group, route: Route) -> Json:
-    responses: dict[str, Any] = dict(route.answers)
+    responses: dict[str, Any] = {
+        status: _either(of) if group.epcis else of for status, of in route.answers.items()
+    }
     always = (*_ALWAYS, 400, 406) if group.epcis else _ALWAYS
     for status, when in {**dict.fromkeys(always, ""), **route.problems}.items():
         if str(status) not in responses:
@@ -122,6 +131,15 @@ def _operation(group: Group, route: Route) -> Json:
     if route.body is not None:
         members["requestBody"] = route.body
     return {**members, "responses": dict(sorted(responses.items()))}
+
+
+def _either(response: Json) -> Json:
+    """An answer in JSON under each of the two names that JSON-LD has: what `Accept` prefers."""
+    content = response.get("content", {})
+    name = next((one for one in JSON_TYPES if one in content), None)
+    if name is None:
+        return response
+    return {**response, "content": {**content, **dict.fromkeys(JSON_TYPES, content[name])}}
 
 
 def _complete(item: Json, is_epcis: bool) -> None:

@@ -14,7 +14,10 @@ from traceability.queries.families import FIXED, Parameter
 from traceability.queries.model import PER_PAGE_DEFAULT, PER_PAGE_MAX
 from traceability.queries.parameters import TOKEN_LENGTH_MAX, VALUE_LENGTH_MAX, VALUES_MAX
 
-_VERSION = text(pattern="^[0-9]{1,5}(\\.[0-9]{1,5}){0,3}$")
+_MORE = "(\\.[0-9]{1,5})"
+_SPEAKS = text(pattern=f"^2{_MORE}{{0,3}}$", examples=["2.0.0"])
+_LEAST = text(pattern=f"^([01]{_MORE}{{0,3}}|2(\\.0){{0,2}})$", examples=["1.2"])
+_MOST = text(pattern=f"^[2-9]{_MORE}{{0,3}}$", examples=["2.1"])
 # What every answer says of itself.
 SPOKEN = (
     "GS1-EPCIS-Version",
@@ -145,9 +148,9 @@ def _parameter(name: str, parameter: Parameter) -> Json:
 
 def _headers() -> Iterable[Json]:
     for what, name in (("EPCIS", "EPCIS"), ("CBV", "the Core Business Vocabulary")):
-        yield in_header(f"GS1-{what}-Version", f"The version of {name} that you speak.", _VERSION)
-        yield in_header(f"GS1-{what}-Min", f"The oldest version of {name} that you take.", _VERSION)
-        yield in_header(f"GS1-{what}-Max", f"The newest version of {name} that you take.", _VERSION)
+        yield in_header(f"GS1-{what}-Version", f"The version of {name} that you speak.", _SPEAKS)
+        yield in_header(f"GS1-{what}-Min", f"The oldest version of {name} that you take.", _LEAST)
+        yield in_header(f"GS1-{what}-Max", f"The newest version of {name} that you take.", _MOST)
     yield in_header(
         "GS1-EPC-Format", "How identifiers shall be written.", text(enum=list(FORMATS), default=FORMATS[0])
     )

@@ -26,7 +26,7 @@ MEANINGS = {
     501: "The standard offers it, and this server does not.",
     503: "Not now. The same bytes may be sent again after `Retry-After` seconds.",
 }
-_HEADERS = {405: ("Allow",), 415: ("Accept",), 503: ("Retry-After",)}
+_HEADERS = {405: ("Allow",), 409: ("Location",), 415: ("Accept",), 503: ("Retry-After",)}
 _EXAMPLES: dict[int, tuple[str, str, str]] = {
     400: (
         "http.argument.integer",

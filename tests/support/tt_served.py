@@ -13,6 +13,7 @@ from api.event_queries import EventQueries
 from api.services import Captures
 from intake.capture_jobs import open_jobs
 from projection.engine import Engine
+from projection.identity import Identities
 from projection.kept import open_kept
 from projection.projector import Projector
 from projection.resources import Resources
@@ -34,12 +35,13 @@ class Served:
         self.projector.catch_up()
         self._reader = open_reader(site.path)
         engine = Engine(site.services.reader, self._reader, KEY, clock=site.clock, assign_id=assign_event_id)
+        identities = Identities(site.reader, engine, assign_event_id)
         self.kept = open_kept(site.path)
         self.jobs = open_jobs(site.path)
         self.services = replace(
             site.services,
             queries=EventQueries(engine, Resources(engine), self.kept),
-            captures=Captures(self.jobs, lambda: None, KEY),
+            captures=Captures(self.jobs, lambda: None, KEY, identities),
         )
         site.services = self.services
         self.app = create_app(self.services)
