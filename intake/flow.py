@@ -81,7 +81,7 @@ class Flow:
     async def _judge(
         self, lines: Sequence[bytes], registry: Registry, allowed_typs: Collection[str], now: datetime
     ) -> list[Judged]:
-        if any(len(raw) > STATEMENT_IN_LOOP_MAX for raw in lines):
+        if max(map(len, lines), default=0) > STATEMENT_IN_LOOP_MAX:
             return await self._judge_large(lines, registry, allowed_typs, now)
         if len(lines) <= SLICE_COUNT:
             return [judge(raw, registry, allowed_typs, now) for raw in lines]

@@ -20,6 +20,8 @@ from traceability.readers import read_content
 
 ITEMS_MAX = 1_000  # what one answer shows, unless it is asked for more
 PLACES_READ_MAX = 20_000  # statements read for one answer; a reused pallet has thousands
+SIZE_READ_MAX = 64 * 1024 * 1024  # bytes of statements kept for one answer: sixty of the largest documents
+PARSED_KEPT_MAX = 4  # statements whose events are at hand: a document is asked for one event after another
 NESTING_MAX = 16  # packs in boxes in cases on pallets in containers on ships: six are common
 _PAGE = 256
 
@@ -70,7 +72,8 @@ def history(
 
     Aggregation is what AggregationEvents say: from ADD until DELETE of the child, or of all of the parent's
     children, or ADD to another parent, for a thing is in one box at a time. An OBSERVE changes nothing, and
-    neither does an error declaration. At most PLACES_READ_MAX statements are read.
+    neither does an error declaration. At most PLACES_READ_MAX statements are read, and SIZE_READ_MAX bytes of
+    them kept.
     """
     if not name.startswith(("raw:", "event:")):
         name = judge(name)[0]
@@ -165,7 +168,11 @@ class _Walk:
         self._root = root
         self._through_aggregation = through_aggregation
         self._timelines: dict[str, _Timeline] = {}
-        self._statements: dict[int, dict[int, _Read] | None] = {}
+        self._parsed: dict[int, dict[int, _Read]] = {}  # the last few statements, whole
+        self._known: dict[Place, _Read | None] = {}
+        self._raws: dict[int, bytes] = {}  # the statements of what is known
+        self._reads = 0
+        self._size = 0
         self._steps = 0
         self.read: dict[Place, _Read] = {}
         self.found: dict[Place, tuple[str, ...]] = {}
@@ -214,23 +221,37 @@ class _Walk:
         return timeline
 
     def _read_place(self, place: Place) -> _Read | None:
-        seq, ordinal = place
-        if seq not in self._statements:
-            if len(self._statements) >= PLACES_READ_MAX:
+        if place not in self._known:
+            if self._reads >= PLACES_READ_MAX or self._size > SIZE_READ_MAX:
                 self.exhausted = True
                 return None
-            self._statements[seq] = self._read_statement(seq)
-        events = self._statements[seq]
-        if events is None:
-            self.withheld.add(seq)
-            return None
-        read = events.get(ordinal)
+            self._known[place] = self._find_event(place)
+        read = self._known[place]
         if read is not None:
             self.read[place] = read
         return read
 
+    def _find_event(self, place: Place) -> _Read | None:
+        """One event. Of a document no other is kept for long: all its events are many times its bytes."""
+        seq, ordinal = place
+        events = self._parsed.pop(seq, None)
+        if events is None:
+            self._reads += 1
+            events = self._read_statement(seq)
+            if events is None:
+                self.withheld.add(seq)
+                return None
+        self._parsed[seq] = events
+        if len(self._parsed) > PARSED_KEPT_MAX:
+            del self._parsed[next(iter(self._parsed))]
+        read = events.get(ordinal)
+        if read is not None and seq not in self._raws:
+            self._raws[seq] = read.statement
+            self._size += len(read.statement)
+        return read
+
     def _read_statement(self, seq: int) -> dict[int, _Read] | None:
-        raw = self._reader.read_statement(seq)
+        raw = self._raws.get(seq) or self._reader.read_statement(seq)
         if raw is None:
             return None
         try:

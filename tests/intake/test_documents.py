@@ -276,3 +276,46 @@ def test_the_statement_page_shows_a_document_and_its_places():
     places = page.partition("```places\n")[2].partition("\n```")[0].splitlines()
     assert read_named_document(payload.encode(), now=None).names
     assert [f"{at}  {name}" for at, name in names_of_payload(tt_documents.TYP, payload.encode())] == places
+
+
+def test_a_history_out_of_many_large_documents_holds_little(site, monkeypatch):
+    """What is kept of a document are its bytes and the events asked for, and of all documents so much."""
+    lines = [
+        tt_documents.sign(site, "acme", tt_documents.document(shipped("p", *(f"{n}-{m}" for m in range(60)))))
+        for n in range(6)
+    ]
+    submit(site, *lines)
+    reads = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(site.reader, name)
+
+        def read_statement(self, seq):
+            reads.append(seq)
+            return site.reader.read_statement(seq)
+
+    whole = history(Counting(), pack_name("p"))
+    assert (len(whole.items), whole.truncated, len(reads)) == (6, False, 6)
+    monkeypatch.setattr("traceability.history.SIZE_READ_MAX", 2 * len(lines[0]))
+    cut = history(site.reader, pack_name("p"))
+    assert cut.truncated
+    assert 2 <= len(cut.items) <= 4
+    assert cut.items == whole.items[: len(cut.items)]
+
+
+def test_a_document_is_read_once_for_all_of_its_events(site):
+    events = [event for _, event in tt_site.journey("100")]
+    submit(site, tt_documents.sign(site, "acme", tt_documents.document(events * 3)))
+    reads = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(site.reader, name)
+
+        def read_statement(self, seq):
+            reads.append(seq)
+            return site.reader.read_statement(seq)
+
+    assert len(history(Counting(), pack_name("100")).items) >= 10
+    assert len(reads) == 1
