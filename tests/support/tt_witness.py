@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from hashlib import sha256
 
 import tt_crowd
 
+from bench import load
+from bench.server import ORIGIN, Server
 from client.receipts import verify_receipt
 from intake.prepare import prepare
 from intake.sequencer import replay
@@ -23,13 +27,16 @@ from ledger import merkle, tiles
 from ledger.audit import Audit, audit, audit_range
 from ledger.store.name_runs import NAME
 from ledger.store.name_runs_merge import LEVEL0_ROWS_MAX
-from ledger.store.opening import Database, open_reader
+from ledger.store.opening import Database, open_reader, parse_database
 from ledger.store.rules import READ_SPAN_MAX
 from ledger.walk import WalkState
+from verifier.trust import load_trust
 
 SAMPLE = 20
 NOTES = 12  # answered checkpoints whose consistency is proved in one look
 MERGED_WITHIN_S = 20.0
+SEED = 21
+SIZES = (1,) * 6 + (10,) * 2 + (300,)
 
 
 class Witness:
@@ -177,3 +184,21 @@ class Witness:
     def _ask(self, query: str) -> int:
         with self._reader.engine.connect() as connection:
             return int(connection.exec_driver_sql(query).scalar_one())
+
+
+@contextmanager
+def crowd_at(*servers: Server, database: str) -> Iterator[tuple[tt_crowd.Crowd, Witness]]:
+    """A crowd at servers that run, which must not come to harm; at the end, everything is held together."""
+    emitters = load.emitters(4, SEED)
+    servers[0].register(emitters)
+    verifiers = list(load_trust(servers[0].folder / "trust").policy.logs)
+    crowd = tt_crowd.Crowd([server.port for server in servers], emitters, SEED, SIZES)
+    with closing(Witness(parse_database(database), verifiers, ORIGIN, SEED)) as witness:
+        crowd.start()
+        crowd.go_on()
+        try:
+            yield crowd, witness
+            crowd.stop()
+            assert witness.look_at_all(crowd) > 0
+        finally:
+            crowd.abandon()

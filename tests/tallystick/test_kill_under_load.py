@@ -104,8 +104,7 @@ class Rounds:
 
     def close(self) -> None:
         self.witness.close()
-        if self.crowd.is_alive():
-            self.crowd.is_paused, self.crowd._stopping = False, True
+        self.crowd.abandon()
         self.server.stop()
 
     # What is killed -------------------------------------------------------------------------------

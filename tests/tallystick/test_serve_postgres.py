@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import tt_postgres
+from tt_hosts import second_host
 
 from bench import load
 from bench.server import ORIGIN, Server
@@ -143,20 +143,7 @@ def test_two_machines_sequence_one_ledger(server: Server, address) -> None:
     """Each has its own folder, its own sequencer and its own high-water file; the head decides."""
     server.start()
     server.register(LINES)
-    other_folder = server.folder.with_name("second")
-    other_folder.mkdir(mode=0o700)
-    for name in ("tallystick.toml", "keys", "trust"):
-        source, target = server.folder / name, other_folder / name
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    second = Server(other_folder, workers=1, threads=4)
-    accepted = subprocess.run(
-        [sys.executable, "-m", "tallystick", "accept-head", str(other_folder), "--yes"],
-        env=second._environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert accepted.returncode == 0, accepted.stderr
+    second = second_host(server, workers=1, threads=4)
     try:
         second.start()
         senders = [
