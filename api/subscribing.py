@@ -18,7 +18,7 @@ from flask import Blueprint, Response
 from api.epcis_headers import epc_format, link_next, negotiated, paging
 from api.event_queries import EventQueries, query_document, shown
 from api.problems import CREATED, NO_CONTENT, body_of
-from api.requests import read_body, require_media_type
+from api.requests import read_arguments, read_body, require_media_type
 from keys.errors import Fault
 from keys.strict_json import loads
 from projection.engine import Found
@@ -83,6 +83,7 @@ def blueprint(
 
     @epcis.post("/queries/<name>/subscriptions")
     def subscribe(name: str) -> Response:
+        read_arguments()
         require_media_type(JSON)
         body = loads(read_body(BODY_SIZE_MAX), size_max=BODY_SIZE_MAX)
         kept = queries.kept.read(name)
@@ -96,6 +97,7 @@ def blueprint(
 
     @epcis.get("/queries/<name>/subscriptions/<subscription_id>", provide_automatic_options=False)
     def read_subscription(name: str, subscription_id: str) -> Response:
+        read_arguments()
         found = subscriptions.read(name, subscription_id)
         response = _json(view(found, clock()))
         response.headers[MIN_RECORD_TIME] = found.progress.min_record_time
@@ -115,6 +117,7 @@ def blueprint(
 
     @epcis.delete("/queries/<name>/subscriptions/<subscription_id>", provide_automatic_options=False)
     def unsubscribe(name: str, subscription_id: str) -> Response:
+        read_arguments()
         subscriptions.delete(name, subscription_id)
         return Response(status=NO_CONTENT)
 

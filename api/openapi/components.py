@@ -49,6 +49,7 @@ HEADERS: Json = {
     "GS1-EPCIS-Capture-File-Size-Limit": _header(
         "So many bytes one job may bring.", integer(minimum=1), 16_777_216
     ),
+    "GS1-Query-Min-Record-Time": _header("All before it was reported.", text(format="date-time")),
     "Tallystick-Seq": _header("The statement's place in the ledger.", integer(minimum=0, maximum=SEQ_MAX), 6),
     "Tallystick-Covered": _header(
         "The answer looked at every entry below this position of the log.",

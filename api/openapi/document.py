@@ -22,6 +22,7 @@ from api.openapi import (
     partners,
     problems,
     queries,
+    subscriptions,
 )
 from api.openapi.parts import Group, Json, Route, answer, headers
 from api.services import Services
@@ -61,6 +62,8 @@ def sections(services: Services) -> Iterator[Section]:
         yield Section(capture.GROUP, [*capture.routes(limits), *single], capture.SCHEMAS)
     if services.queries is not None:
         yield Section(queries.GROUP, queries.routes(limits), queries.SCHEMAS)
+        if services.queries.subscriptions is not None:
+            yield Section(subscriptions.GROUP, subscriptions.routes(limits), subscriptions.SCHEMAS)
     yield Section(log.GROUP, log.routes(limits), {})
     yield Section(auditors.GROUP, auditors.routes(limits), auditors.SCHEMAS)
     if services.queries is not None:
@@ -130,7 +133,8 @@ def _operation(group: Group, route: Route) -> Json:
         members["parameters"] = parameters
     if route.body is not None:
         members["requestBody"] = route.body
-    return {**members, "responses": dict(sorted(responses.items()))}
+    members["responses"] = dict(sorted(responses.items()))
+    return members if route.callbacks is None else {**members, "callbacks": route.callbacks}
 
 
 def _either(response: Json) -> Json:
@@ -146,6 +150,7 @@ def _complete(item: Json, is_epcis: bool) -> None:
     """Add HEAD and OPTIONS."""
     first = next(iter(item.values()))
     placed = [one for one in first.get("parameters", ()) if one.get("in") == "path"]
+    has_state = any(one["name"] == "subscription_id" for one in placed)
     if is_epcis:
         placed += epcis.NEGOTIATED
     title = first["operationId"][0].upper() + first["operationId"][1:]
@@ -164,6 +169,8 @@ def _complete(item: Json, is_epcis: bool) -> None:
         **({"parameters": placed} if placed else {}),
         "responses": {
             **_methods(is_epcis),
+            # Of a thing with a state of its own, OPTIONS tells that state.
+            **({"404": problems.refused(404)} if has_state else {}),
             **{str(status): problems.refused(status) for status in _ALWAYS},
         },
     }

@@ -43,6 +43,7 @@ class Route:
     body: Json | None = None
     answers: Mapping[str, Json] = field(default_factory=dict)
     problems: Mapping[int, str] = field(default_factory=dict)
+    callbacks: Json | None = None
 
 
 def ref(kind: str, name: str) -> Json:

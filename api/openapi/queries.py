@@ -40,7 +40,7 @@ _WHAT = {
     "dispositions": ("disposition", "dispositions", "in_transit"),
 }
 _NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._~\\-]{0,127}$"
-_NAME = in_path("name", "The query's name.", text(pattern=_NAME_PATTERN), "shipped-today")
+QUERY_NAME = in_path("name", "The query's name.", text(pattern=_NAME_PATTERN), "shipped-today")
 _QUERY: Json = {"EQ_bizStep": ["shipping"], "GE_eventTime": "2026-11-20T00:00:00Z"}
 _NAMED = {"name": "shipped-today", "query": _QUERY}
 _ASKING = {
@@ -204,7 +204,7 @@ def routes(_: Limits) -> list[Route]:
             "get",
             "readQuery",
             "One query",
-            parameters=[_NAME],
+            parameters=[QUERY_NAME],
             answers={
                 "200": answer(
                     "The query.", "application/json", schema("NamedQuery"), example=_NAMED, headers=spoken()
@@ -217,7 +217,7 @@ def routes(_: Limits) -> list[Route]:
             "delete",
             "deleteQuery",
             "Keep a query no longer",
-            parameters=[_NAME],
+            parameters=[QUERY_NAME],
             answers={"204": answer("It is gone.", headers=spoken())},
             problems={404: "No query is kept under this name."},
         ),
@@ -226,8 +226,10 @@ def routes(_: Limits) -> list[Route]:
             "get",
             "runQuery",
             "Events that answer a kept query",
-            "What it asks stands in it; only pages and proofs are asked for here.",
-            [_NAME, PER_PAGE, NEXT_PAGE_TOKEN, PROOF],
+            "What it asks stands in it; only pages and proofs are asked for here. As a WebSocket, with"
+            " `stream=true` or the"
+            " fields of a schedule, it reports events as they are recorded.",
+            [QUERY_NAME, PER_PAGE, NEXT_PAGE_TOKEN, PROOF],
             answers=_events(),
             problems={**_ASKING, 404: "No query is kept under this name."},
         ),

@@ -18,6 +18,8 @@ from projection.kept import open_kept
 from projection.projector import Projector
 from projection.resources import Resources
 from projection.store import open_reader, open_writer
+from subscriptions.store import Subscriptions
+from subscriptions.targets import TargetRules
 from tallystick.projector_process import assign_event_id
 
 KEY = b"page tokens' key of these tests "
@@ -40,7 +42,17 @@ class Served:
         self.jobs = open_jobs(site.path)
         self.services = replace(
             site.services,
-            queries=EventQueries(engine, Resources(engine), self.kept),
+            queries=EventQueries(
+                engine,
+                Resources(engine),
+                self.kept,
+                Subscriptions(self.kept, KEY),
+                TargetRules(),
+                # No name is looked up: one partner's is known, and numbers are what they say.
+                lambda host, port: {"partner.example": ["8.8.8.8"]}.get(
+                    host, [host] if host[0].isdigit() else []
+                ),
+            ),
             captures=Captures(self.jobs, lambda: None, KEY, identities),
         )
         site.services = self.services
