@@ -162,11 +162,13 @@ class Sockets:
             await asyncio.gather(*tasks, return_exceptions=True)
         if over is None:
             return
-        if not isinstance(over, _Over):
-            problems.incident(over) if isinstance(over, Exception) else None
-            over = _Over(FAILED, "this server made a mistake")
         with contextlib.suppress(TimeoutError, RuntimeError, OSError):
             async with asyncio.timeout(self._send_timeout_s):
+                if not isinstance(over, _Over):
+                    fault = over if isinstance(over, Fault) else problems.incident(over)
+                    body = orjson.dumps(problems.body_of(fault)).decode()
+                    await send({"type": "websocket.send", "text": body})
+                    over = _Over(FAILED, "this query cannot be answered")
                 await send({"type": "websocket.close", "code": over.code, "reason": over.reason})
 
     async def _report(self, asked: _Asked, send: Send) -> None:

@@ -43,6 +43,8 @@ from traceability.queries.model import Query
 REPORT_SIZE_MAX = 1024 * 1024  # bytes of one report of more than one event
 HEALTHY_MAX, FAILING_MAX = 128, 64  # connections at once
 THREADS = 4  # for the stores
+SEARCHES_MAX = 2  # at once; after each, as long a rest as it took
+REST_MAX_S = 0.5
 SAVE_EVERY = 10_000  # positions looked at in vain
 SLEEP_MAX_S = 30.0  # so that a clock that was set is noticed
 TOO_LARGE = 413
@@ -103,6 +105,7 @@ class Runner:
         self._watch = Watch(engine)
         self._healthy = asyncio.Semaphore(HEALTHY_MAX)
         self._failing = asyncio.Semaphore(FAILING_MAX)
+        self._searching = asyncio.Semaphore(SEARCHES_MAX)
         self._pool = ThreadPoolExecutor(THREADS, "subscriptions")
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -249,7 +252,13 @@ class Runner:
         await self._save(line, replace(progress, run_bound=None, run_reported=0, next_run_at=next_run_at))
 
     async def _next(self, line: _Line, place: Place, limit: int, bound: int | None) -> Batch:
-        return await self._in_pool(lambda: line.follower.next(place, limit, bound))
+        async with self._searching:
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            batch = await self._in_pool(lambda: line.follower.next(place, limit, bound))
+            # A thousand streams would search all the time, and keep the index itself from its work.
+            await asyncio.sleep(min(loop.time() - started, REST_MAX_S))
+            return batch
 
     async def _render(self, line: _Line, events: Sequence[Found], made_at: str) -> bytes:
         moment = moment_of(made_at)

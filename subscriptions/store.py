@@ -155,16 +155,13 @@ class Subscriptions:
         with self._kept.transaction() as run:
             run("DELETE FROM {p}subscriptions WHERE id = ?", name)
 
-    def all(self) -> list[Subscription]:
-        """Every one, of every query."""
-        with self._kept.transaction() as run:
-            return [_subscription(row) for row in run(_SELECT)]
-
     def ids(self) -> set[str]:
+        """Of every subscription of every query."""
         with self._kept.transaction() as run:
             return {row[0] for row in run("SELECT id FROM {p}subscriptions")}
 
     def find(self, name: str) -> Subscription | None:
+        """By its id alone."""
         with self._kept.transaction() as run:
             rows = run(_SELECT + " WHERE id = ?", name)
         return _subscription(rows[0]) if rows else None

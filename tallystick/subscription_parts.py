@@ -31,7 +31,9 @@ from traceability.queries.parameters import parse_json
 
 LOOK_UP_TIMEOUT_S = 5.0
 LOOK_UP_THREADS = 4
-RESOLVER_THREADS = 32  # of the sending process: name servers that hang hold one each
+# Of the sending process: a name server that hangs holds one, and more of them than there are connections
+# at once must not keep the others' names from being found.
+RESOLVER_THREADS = 256
 IDLE_S = 1.0  # between two looks for a first subscription
 PAUSE_S = 5.0  # after sending ended by a mistake of ours
 

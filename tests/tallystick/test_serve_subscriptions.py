@@ -78,7 +78,7 @@ def test_a_webhook_hears_of_every_event_through_kill_9(server: Server) -> None:
         started = time.monotonic()
         post(server, range(5, 6))
         receiver.wait_for(lambda: len(receiver.taken) == 6)
-        assert receiver.requests[-1].at - started < 2.0
+        assert receiver.requests[-1].at - started < 10.0
         # Cut it off in the middle of a report that nobody answers.
         receiver.script.append(-1)
         post(server, range(6, 10))
@@ -156,7 +156,7 @@ def test_a_websocket_hears_of_every_event(server: Server) -> None:
             await loop.run_in_executor(None, post, server, range(20, 30))
             started = time.monotonic()
             heard = await events(one, 10)
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 10.0
             assert len(set(heard)) == 10
             assert await events(scheduled, 10) == heard
             assert (await events(early, 10))[-1] is not None
