@@ -188,3 +188,59 @@ def test_ten_thousand_faults_are_counted_quickly_and_in_little_memory():
     assert faults[-1].detail.startswith("2000 more")
     assert seconds < 3, "0.2 s are usual"
     assert peak < 32_000_000
+
+
+def seconds(value):
+    started = time.process_time()
+    assert validate(value, now=NOW) == []
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("part", [lambda i: f"https://x.example/{i}", lambda i: {f"a{i}": "https://x/"}])
+def test_a_context_of_very_many_parts_is_read_in_a_moment(part):
+    """Each part was compared with each before it: a megabyte took a minute."""
+    assert seconds(object_event(PACK, **{"@context": [part(i) for i in range(15_000)]})) < 1.5
+
+
+def test_prefixes_of_a_document_are_read_once_for_all_its_events():
+    """They were read again for each event with a prefix of its own: a megabyte took seven seconds."""
+    prefixes = {f"p{i:x}": "x:" for i in range(30_000)}
+    events = [{**bare(object_event(PACK)), "@context": {"q": "x:"}, f"q:{i}": i} for i in range(1000)]
+    made = document(**{"@context": [CONTEXT, prefixes]})
+    made["epcisBody"]["eventList"] = events
+    assert seconds(made) < 1.2
+
+
+def test_equal_parts_of_a_context_are_told_however_deep_they_are_equal():
+    one = {"a": {"@id": "https://x/", "b": [1, {"c": None}]}}
+    same = {"a": {"b": [1, {"c": None}], "@id": "https://x/"}}
+    other = {"a": {"@id": "https://x/", "b": [{"c": None}, 1]}}
+    for parts, places in (
+        ([one, same], [1]),
+        ([one, other], []),
+        ([CONTEXT, one, CONTEXT, other, same], [2, 4]),
+    ):
+        event = object_event(PACK, **{"@context": parts})
+        assert [(f.code, f.pointer) for f in validate_event(event, now=NOW)] == [
+            ("epcis.duplicate", f"/@context/{place}") for place in places
+        ]
+
+
+def test_prefixes_hold_within_and_not_beside():
+    def inner(**own):
+        return {**bare(object_event(PACK)), **own}
+
+    declared = {"@context": {"q": "https://q.example/"}}
+    assert codes(made_of(inner(**declared, **{"q:a": {"ex:b": 1}}))) == []
+    assert codes(made_of(inner(**declared, **{"q:a": 1}), inner(**{"q:a": 1}))) == [
+        ("/epcisBody/eventList/1/q:a", "epcis.prefix")
+    ]
+    assert codes(made_of(inner(**{"ex:a": {**declared, "q:b": 1}, "q:c": 1}))) == [
+        ("/epcisBody/eventList/0/q:c", "epcis.prefix")
+    ]
+
+
+def made_of(*events):
+    made = document()
+    made["epcisBody"]["eventList"] = list(events)
+    return made

@@ -101,6 +101,7 @@ def _check_certification(value: Any, pointer: str, run: Run) -> None:
 
 def check_context(value: Any, pointer: str, run: Run) -> None:
     parts = value if type(value) is list else [value]
+    seen: set[Any] = set()
     for index, part in enumerate(parts):
         here = f"{pointer}/{index}" if type(value) is list else pointer
         if type(part) is str:
@@ -112,8 +113,18 @@ def check_context(value: Any, pointer: str, run: Run) -> None:
                 f"expected a URI or an object, not {kind_of(part)}",
                 "Correct @context.",
             )
-        if part in parts[:index] and type(part) in (str, dict):
-            run.add("epcis.duplicate", here, "this part of @context stands there twice", "Name it once.")
+        if type(part) is str or type(part) is dict:
+            known = part if type(part) is str else _hashable(part)
+            if known in seen:
+                run.add("epcis.duplicate", here, "this part of @context stands there twice", "Name it once.")
+            seen.add(known)
+
+
+def _hashable(value: Any) -> Any:
+    """What equals another one's exactly if the values do: to compare each with each takes minutes."""
+    if type(value) is dict:
+        return frozenset((name, _hashable(item)) for name, item in value.items())
+    return tuple(map(_hashable, value)) if type(value) is list else value
 
 
 def _check_disposition_changes(value: Any, pointer: str, run: Run) -> None:

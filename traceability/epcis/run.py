@@ -29,18 +29,19 @@ class _Found:
 class Run:
     """Collects faults in document order, at most FAULTS_MAX of them.
 
-    contexts  every @context that holds where the run stands, the outermost first
+    contexts  every @context that holds where the run stands
     now       what event times are compared with; None if they are not
     frames    what accepted.py knows events by here; None if it is not to be asked
     """
 
-    __slots__ = ("_contexts", "_found", "_open", "_prefixes", "frames", "now")
+    __slots__ = ("_contexts", "_found", "_open", "_outer", "_prefixes", "frames", "now")
 
     def __init__(self, *contexts: Any, now: datetime | None = None) -> None:
         self.now = now
         self.frames: bytes | None = None
         self._found = _Found()
         self._contexts = contexts
+        self._outer: Run | None = None  # whose prefixes hold here too, read once for all that stand within
         self._prefixes: set[str] | None = None
         self._open = False
 
@@ -54,7 +55,7 @@ class Run:
     @property
     def is_bare(self) -> bool:
         """Whether no @context holds here yet: then an event must bring its own."""
-        return not self._contexts
+        return not self._contexts and (self._outer is None or self._outer.is_bare)
 
     @property
     def count(self) -> int:
@@ -92,25 +93,24 @@ class Run:
 
     def nested(self, context: Any) -> Run:
         """A run for a part that brings a @context of its own; its faults join these."""
-        inner = Run(*self._contexts, context, now=self.now)
-        inner._found = self._found
+        inner = Run(context, now=self.now)
+        inner._found, inner._outer = self._found, self
         return inner
 
     def _declares(self, name: str) -> bool:
-        if self._prefixes is None:
-            self._read_contexts()
         prefix, _, rest = name.partition(":")
-        prefixes = self._prefixes or ()
-        return (
-            self._open
-            or prefix in prefixes
-            or rest.startswith("//")
-            or prefix in _ABSOLUTE
-            or name in prefixes
-        )
+        if prefix in words.STANDARD_PREFIXES or prefix in _ABSOLUTE or rest.startswith("//"):
+            return True
+        run: Run | None = self
+        while run is not None:
+            prefixes = run._prefixes if run._prefixes is not None else run._read_contexts()
+            if run._open or prefix in prefixes or name in prefixes:
+                return True
+            run = run._outer
+        return False
 
-    def _read_contexts(self) -> None:
-        prefixes = set(words.STANDARD_PREFIXES)
+    def _read_contexts(self) -> set[str]:
+        prefixes: set[str] = set()
         for context in self._contexts:
             for part in context if isinstance(context, list) else [context]:
                 if isinstance(part, dict):
@@ -119,6 +119,7 @@ class Run:
                     # A context at another address may declare anything, and nothing is fetched to find out.
                     self._open = True
         self._prefixes = prefixes
+        return prefixes
 
 
 _NAME_FIX = "Write prefix:name with a prefix that @context declares."
