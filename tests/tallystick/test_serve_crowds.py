@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import threading
 import time
 import urllib.request
@@ -154,6 +155,29 @@ def test_whoever_tears_its_body_or_speaks_no_http_disturbs_nobody(server: Server
         reader.read_statement(seq) != EVENTS[2700] for seq in range(head.tree_size - 5, head.tree_size)
     )
     reader.close()
+
+
+def test_whoever_leaves_in_mid_request_or_says_nothing_holds_up_nobody(server: Server) -> None:
+    """Batches whose sender resets the line at once, and lines on which nothing or half a head is sent."""
+    body = b"\n".join(EVENTS[2701:2800])
+    silent = [connect(server) for _ in range(200)]
+    try:
+        for connection in silent[::2]:
+            connection.sendall(b"POST /statements HTTP/1.1\r\nHost: x\r\nContent-Le")
+        for _ in range(60):
+            with connect(server) as leaving:
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                leaving.sendall(request(body, lines=True, query="?receipts=true"))
+        with connect(server) as connection:
+            connection.sendall(request(body, lines=True))
+            status, answer = read_answer(connection)
+        assert status in (200, 201)
+        seqs = [result["seq"] for result in json.loads(answer)["results"]]
+        assert seqs == list(range(seqs[0], seqs[0] + 99))  # once, and whole, whoever's request it was
+        assert memory_mib(server) < MEMORY_MAX_MIB
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 class Sender(threading.Thread):
