@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.errors import NothingHere, RecordDamaged, Withheld
@@ -110,21 +111,20 @@ class _Watched:
     ) -> list[tuple[int, int]]:
         return self._reader.find_name(key, after=after, limit=limit)
 
-    def read_statement(self, seq: int) -> bytes | None:
-        raw = self._reader.read_statement(seq)
-        if raw is not None and not self._is_as_recorded(seq, raw):
-            self.altered.add(seq)
-        return raw
+    def read_records(self, seqs: Sequence[int]) -> Sequence[tuple[bytes, bytes | None]]:
+        records = self._reader.read_records(seqs)
+        for seq, (entry, raw) in zip(seqs, records, strict=True):
+            if raw is not None and not _is_as_recorded(seq, entry, raw):
+                self.altered.add(seq)
+        return records
 
-    def read_entry(self, seq: int) -> bytes:
-        return self._reader.read_entry(seq)
 
-    def _is_as_recorded(self, seq: int, raw: bytes) -> bool:
-        try:
-            entry = entry_format.parse(self._reader.read_entry(seq))
-        except Malformed:
-            return False
-        return entry.seq == seq and entry.statement == hashlib.sha256(raw).digest()
+def _is_as_recorded(seq: int, entry: bytes, raw: bytes) -> bool:
+    try:
+        parsed = entry_format.parse(entry)
+    except Malformed:
+        return False
+    return parsed.seq == seq and parsed.statement == hashlib.sha256(raw).digest()
 
 
 def file_name(epc: str) -> str:

@@ -60,6 +60,43 @@ class Floor:
         self._pool.join()
 
 
+class Gauge:
+    """Verifications of this very process, in short turns between turns of what is measured.
+
+    What else the machine does slows both alike, so that their ratio tells of the measured alone.
+    """
+
+    def __init__(self) -> None:
+        key = SigningKey(bytes(32))
+        self._message = os.urandom(MESSAGE_SIZE)
+        self._signature = key.sign(self._message).signature
+        self._verify = key.verify_key.verify
+        self._count = 0
+        self._wall = self._cpu = 0.0
+
+    def turn(self, seconds: float) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        while time.perf_counter() - wall < seconds:
+            self.run(50)
+            self._count += 50
+        self._wall += time.perf_counter() - wall
+        self._cpu += time.process_time() - cpu
+
+    def run(self, count: int) -> None:
+        """So many, not measured here."""
+        for _ in range(count):
+            self._verify(self._message, self._signature)
+
+    @property
+    def per_s(self) -> float:
+        return self._count / self._wall
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU time of one."""
+        return 1e6 * self._cpu / self._count
+
+
 def fsync_ms(folder: Path, rounds: int = 200) -> float:
     """Median milliseconds of appending 4 KiB and fdatasync."""
     path = folder / "fsync-probe"

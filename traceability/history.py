@@ -7,7 +7,7 @@ pallet's. Nothing is believed that is not in the statements themselves: the inde
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ SIZE_READ_MAX = 64 * 1024 * 1024  # bytes of statements kept for one answer: six
 PARSED_KEPT_MAX = 4  # statements whose events are at hand: a document is asked for one event after another
 NESTING_MAX = 16  # packs in boxes in cases on pallets in containers on ships: six are common
 _PAGE = 256
+_READ_AT_ONCE = 16  # statements, each of a megabyte at most
 
 Place = tuple[int, int]  # (seq, ordinal)
 _BEGINNING: Place = (-1, -1)
@@ -35,9 +36,9 @@ class HistoryReader(Protocol):
 
     def find_name(self, key: int, *, after: Place | None = None, limit: int) -> list[Place]: ...
 
-    def read_statement(self, seq: int) -> bytes | None: ...
-
-    def read_entry(self, seq: int) -> bytes: ...
+    def read_records(self, seqs: Sequence[int]) -> Sequence[tuple[bytes, bytes | None]]:
+        """Entry and statement at each of these positions; None for a statement that is erased."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def history(
             *place,
             walk.read[place].event,
             walk.read[place].statement,
-            reader.read_entry(place[0]),
+            walk.read[place].entry,
             walk.found[place],
         )
         for place in places[:limit]
@@ -96,6 +97,7 @@ def history(
 @dataclass(frozen=True, slots=True)
 class _Read:
     event: Event
+    entry: bytes
     statement: bytes
     names: frozenset[str]
 
@@ -170,7 +172,8 @@ class _Walk:
         self._timelines: dict[str, _Timeline] = {}
         self._parsed: dict[int, dict[int, _Read]] = {}  # the last few statements, whole
         self._known: dict[Place, _Read | None] = {}
-        self._raws: dict[int, bytes] = {}  # the statements of what is known
+        self._kept: dict[int, tuple[bytes, bytes]] = {}  # entry and statement of what is known
+        self._ahead: dict[int, tuple[bytes, bytes | None]] = {}  # of places that come next
         self._reads = 0
         self._size = 0
         self._steps = 0
@@ -211,7 +214,9 @@ class _Walk:
         key = index_key(name)
         while not timeline.complete and (timeline.cursor is None or timeline.cursor < end):
             page = self._reader.find_name(key, after=timeline.cursor, limit=_PAGE)
-            for place in page:
+            for index, place in enumerate(page):
+                if index % _READ_AT_ONCE == 0:
+                    self._read_ahead(page[index : index + _READ_AT_ONCE])
                 # Keys are 64 bits, and made to collide they would put a stranger's events here.
                 read = self._read_place(place)
                 if read is not None and name in read.names:
@@ -237,33 +242,41 @@ class _Walk:
         events = self._parsed.pop(seq, None)
         if events is None:
             self._reads += 1
-            events = self._read_statement(seq)
-            if events is None:
+            entry, raw = self._kept.get(seq) or self._ahead.get(seq) or self._reader.read_records([seq])[0]
+            if raw is None:
                 self.withheld.add(seq)
                 return None
+            events = _read_events(entry, raw)
         self._parsed[seq] = events
         if len(self._parsed) > PARSED_KEPT_MAX:
             del self._parsed[next(iter(self._parsed))]
         read = events.get(ordinal)
-        if read is not None and seq not in self._raws:
-            self._raws[seq] = read.statement
+        if read is not None and seq not in self._kept:
+            self._kept[seq] = read.entry, read.statement
             self._size += len(read.statement)
         return read
 
-    def _read_statement(self, seq: int) -> dict[int, _Read] | None:
-        raw = self._raws.get(seq) or self._reader.read_statement(seq)
-        if raw is None:
-            return None
-        try:
-            statement = envelope.parse(raw)
-            content = read_content(statement.typ, statement.payload)
-        except Fault:
-            # What was admitted can be read; what was altered since is the audit's to report.
-            return {}
-        names: dict[int, set[str]] = {}
-        for ordinal, name in names_v1(content.typ, content.value):
-            names.setdefault(ordinal, set()).add(name)
-        return {
-            ordinal: _Read(event, raw, frozenset(names.get(ordinal, ())))
-            for ordinal, event in content.events()
-        }
+    def _read_ahead(self, places: Sequence[Place]) -> None:
+        """Read the statements of these places at once, if they were not read, and as far as they may be."""
+        left = PLACES_READ_MAX - self._reads if self._size <= SIZE_READ_MAX else 0
+        seqs = dict.fromkeys(place[0] for place in places if place not in self._known)
+        wanted = [seq for seq in seqs if seq not in self._kept and seq not in self._parsed][:left]
+        records = self._reader.read_records(wanted) if wanted else ()
+        self._ahead = dict(zip(wanted, records, strict=True))
+
+
+def _read_events(entry: bytes, raw: bytes) -> dict[int, _Read]:
+    """The events of a statement by their positions in it."""
+    try:
+        statement = envelope.parse(raw)
+        content = read_content(statement.typ, statement.payload)
+    except Fault:
+        # What was admitted can be read; what was altered since is the audit's to report.
+        return {}
+    names: dict[int, set[str]] = {}
+    for ordinal, name in names_v1(content.typ, content.value):
+        names.setdefault(ordinal, set()).add(name)
+    return {
+        ordinal: _Read(event, entry, raw, frozenset(names.get(ordinal, ())))
+        for ordinal, event in content.events()
+    }

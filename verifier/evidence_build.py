@@ -7,6 +7,7 @@ here: a bundle of a false ledger is made as well, and fails where it is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from anchoring import record as anchor_record
@@ -22,11 +23,14 @@ from verifier.errors import NoEvidence
 from verifier.product import Packing, is_packing
 from verifier.statements import KEY_KINDS
 
+_READ_AT_ONCE = 256  # entries with their statements
 TILES_CACHED_MAX = 4096  # of 8 KiB each
 
 
 class EvidenceReader(HistoryReader, Protocol):
     """What building reads: a store, or anything else that holds a ledger and its index."""
+
+    def read_entry(self, seq: int) -> bytes: ...
 
     def read_checkpoint(self) -> bytes:
         """The newest signed note."""
@@ -73,9 +77,8 @@ def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: Hist
     cached = _CachedTiles(reader)
     items: list[Item] = []
     anchored_sizes: set[int] = set()
-    for seq in wanted:
-        entry_bytes = reader.read_entry(seq)
-        statement = reader.read_statement(seq) if seq in shown else None
+    for seq, (entry_bytes, held) in zip(wanted, _read_records(reader, wanted), strict=True):
+        statement = held if seq in shown else None
         entry = entries.parse(entry_bytes)
         items.append(Item(entry_bytes, entry, tuple(tiles.inclusion_path(cached, seq, size)), statement))
         if entry.kind == "anchor" and statement is not None:
@@ -86,6 +89,11 @@ def build(reader: EvidenceReader, anchors: AnchorFinder, epc: str, history: Hist
     if sum(item.entry.kind == "anchor" for item in items) > bundles.ANCHORS_MAX:
         raise NoEvidence("evidence.too-long", f"{epc} was anchored more often than one bundle may hold")
     return bundles.render(Bundle(epc, checkpoint.origin, note, tuple(items), consistency))
+
+
+def _read_records(reader: EvidenceReader, seqs: Sequence[int]) -> Iterator[tuple[bytes, bytes | None]]:
+    for start in range(0, len(seqs), _READ_AT_ONCE):
+        yield from reader.read_records(seqs[start : start + _READ_AT_ONCE])
 
 
 def _find_packing(reader: EvidenceReader, epc: str, history: History) -> set[int]:

@@ -7,7 +7,8 @@
 Every step is one transaction of a few milliseconds and complete in itself: what it needs to know, it reads,
 so that after a kill -9, or on another machine, the next step simply goes on. A run that is being written is
 in state BUILDING, and nobody reads it; the step that completes it makes it VISIBLE and its sources RETIRED
-at once; retired runs are then deleted in slices. So a search, which reads one snapshot, finds a place once.
+at once; retired runs are then deleted in slices, with other steps or alone. So a search, which reads one
+snapshot, finds a place once.
 
 Only the process that writes the log merges; of several, on PostgreSQL, one at a time.
 """
@@ -42,11 +43,16 @@ LEVEL0_ROWS_MAX = 128
 LEVEL0_NAMES_MAX = 32_768
 FAN_IN = 8
 # One step: a few milliseconds, so that an append waits for it hardly longer than for its own commit.
-STEP_NAMES_MAX = 32_768
+STEP_NAMES_MAX = 24_576
 STEP_BLOCKS_DELETED = 256
+STEP_BLOCKS_FREED = (
+    64  # with each step that writes blocks, and writes fewer: under load too, space comes back
+)
 LOOK_INTERVAL_S = 0.02  # how long it is believed that nothing is due
-# When this many times as much waits as starts a merge, merging takes turns with appends.
+# From here on merging takes turns with appends: when so many times as much waits at level 0 as is sorted at
+# once, and when a merge is behind its pace.
 OVERDUE = 1.5
+PACE = 2  # names of a merge that are to be done for each name that has come since its sources were complete
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # keys, seqs, ordinals
 Row = tuple[int, int, int]  # key, seq, ordinal
@@ -94,17 +100,36 @@ class _State:
     runs: list[Run]  # in log order
 
     def jobs(self) -> list[tuple[float, str, int]]:
-        """(how urgent, what, at which level), from 1.0 on due; the most urgent first."""
+        """(how urgent, what, at which level), from 1.0 on due; the most urgent first.
+
+        A merge is paced by what comes in, so that one of a hundred million names is as little in the way of
+        appends as one of a thousand: it is done when half as many names have come as it has.
+        """
         due = max(self.level0_rows / LEVEL0_ROWS_MAX, self.level0_names / LEVEL0_NAMES_MAX)
         jobs = [(due, "sort", 0)]
         for level in sorted({run.level for run in self.runs}):
             # What is deleted late is disk space, and nothing else waits for it.
             retired = sum(run.state == RETIRED and run.level == level for run in self.runs)
             if retired:
-                jobs.append((max(1.0, retired / FAN_IN), "delete", level))
-            waiting = sum(run.state == VISIBLE and run.level == level for run in self.runs)
-            jobs.append((waiting / FAN_IN, "merge", level))
+                jobs.append((1.0, "delete", level))
+            sources, building = self.merge_at(level)
+            if sources:
+                size = sum(run.names for run in sources)
+                ahead = (0 if building is None else building.names) - PACE * self._names_after(sources[-1])
+                jobs.append((max(1.0, OVERDUE - ahead / max(1, size)), "merge", level))
         return sorted((job for job in jobs if job[0] >= 1.0), key=lambda job: (-job[0], job[2]))
+
+    def merge_at(self, level: int) -> tuple[list[Run], Run | None]:
+        """The runs of this level that are or can be merged into one, and the one, if it was begun."""
+        waiting = [run for run in self.runs if run.state == VISIBLE and run.level == level]
+        building = next((r for r in self.runs if r.state == BUILDING and r.level == level + 1), None)
+        if building is not None:
+            return [run for run in waiting if run.last_seq <= building.last_seq], building
+        return (waiting[:FAN_IN] if len(waiting) >= FAN_IN else []), None
+
+    def _names_after(self, last: Run) -> int:
+        later = (run for run in self.runs if run.state == VISIBLE and run.first_seq > last.last_seq)
+        return self.level0_names + sum(run.names for run in later)
 
 
 class NameIndex:
@@ -132,7 +157,7 @@ class NameIndex:
         return self._take_steps(budget_s, 1.0)
 
     def keep_up(self, budget_s: float) -> bool:
-        """Like maintain(), but only while what waits is overdue: for the moments between appends."""
+        """Like maintain(), but only what is overdue: for the moments between appends."""
         return self._take_steps(budget_s, OVERDUE)
 
     def step(self, least: float = 1.0) -> bool:
@@ -189,12 +214,16 @@ def _take_step(transaction: Transaction, least: float) -> tuple[float, bool]:
     urgency, what, level = jobs[0]
     if urgency < least:
         return urgency, False
+    retired = sorted((run for run in state.runs if run.state == RETIRED), key=lambda run: run.level)
+    if what == "delete":
+        _delete(transaction, retired[0], STEP_BLOCKS_DELETED)
+        return urgency, True
     if what == "sort":
         _sort_level0(transaction, state)
-    elif what == "merge":
-        _merge(transaction, state, level)
     else:
-        _delete(transaction, next(r for r in state.runs if r.state == RETIRED and r.level == level))
+        _merge(transaction, state, level)
+    if retired:
+        _delete(transaction, retired[0], STEP_BLOCKS_FREED)
     return urgency, True
 
 
@@ -226,7 +255,7 @@ def _sort_level0(transaction: Transaction, state: _State) -> None:
     )
     taken = 0
     names = 0
-    while taken < len(rows) and (taken == 0 or names + rows[taken][2] <= STEP_NAMES_MAX):
+    while taken < len(rows) and (taken == 0 or names + rows[taken][2] <= LEVEL0_NAMES_MAX):
         names += rows[taken][2]
         taken += 1
     rows = rows[:taken]
@@ -242,10 +271,8 @@ def _sort_level0(transaction: Transaction, state: _State) -> None:
 
 def _merge(transaction: Transaction, state: _State, level: int) -> None:
     """Carry on with the run that is being built from this level's oldest ones, or begin it."""
-    building = next((r for r in state.runs if r.state == BUILDING and r.level == level + 1), None)
-    waiting = [r for r in state.runs if r.state == VISIBLE and r.level == level]
+    sources, building = state.merge_at(level)
     if building is None:
-        sources = waiting[:FAN_IN]
         run = _next_run(state)
         first_seq, last_seq = sources[0].first_seq, sources[-1].last_seq
         transaction.run(
@@ -255,7 +282,6 @@ def _merge(transaction: Transaction, state: _State, level: int) -> None:
         names = 0
     else:
         run, names = building.run, building.names
-        sources = [r for r in waiting if r.last_seq <= building.last_seq]
         done = _last_row(transaction, run)
     columns, is_last = _next_rows(transaction, sources, done)
     blocks = list(blocks_of(columns))
@@ -274,9 +300,9 @@ def _merge(transaction: Transaction, state: _State, level: int) -> None:
             transaction.run("UPDATE name_runs SET state = ? WHERE run = ?", RETIRED, source.run)
 
 
-def _delete(transaction: Transaction, run: Run) -> None:
+def _delete(transaction: Transaction, run: Run, count: int) -> None:
     """Delete a slice of a retired run."""
-    if transaction.delete_blocks(run.run, STEP_BLOCKS_DELETED) < STEP_BLOCKS_DELETED:
+    if transaction.delete_blocks(run.run, count) < count:
         transaction.run("DELETE FROM name_runs WHERE run = ?", run.run)
 
 

@@ -87,6 +87,16 @@ _EDGE = (
     " DO UPDATE SET tile_index = excluded.tile_index, hashes = excluded.hashes"
 )
 _ROWS = select_rows("%s")
+# Of each table the rows that hold these positions, each once; LIMIT keeps the planner to one probe for each.
+_ROWS_AT = (
+    " UNION ALL SELECT {number}, r.first_seq, r.count, r.body FROM"
+    " (SELECT DISTINCT (SELECT first_seq FROM {table} WHERE first_seq <= s.seq"
+    " ORDER BY first_seq DESC LIMIT 1) AS at FROM unnest(%s::bigint[]) AS s(seq)) AS d"
+    " CROSS JOIN LATERAL (SELECT first_seq, count, body FROM {table} WHERE first_seq = d.at LIMIT 1) AS r"
+)
+_RECORDS = "SELECT 0, tree_size, 0, NULL FROM head" + "".join(  # noqa: S608  # of constants
+    _ROWS_AT.format(number=number, table=table) for number, table in ((1, "entries"), (2, "statements"))
+)
 
 
 class PostgresReader(RowReader):
@@ -146,6 +156,15 @@ class PostgresReader(RowReader):
 
     def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
         return reading(self._engine, lambda connection: _read_rows(connection, table, start, end))
+
+    def _read_rows_at(self, seqs: Sequence[int]) -> tuple[int, list[Row], list[Row]]:
+        def ask(connection: Connection) -> list[Any]:
+            return list(connection.exec_driver_sql(_RECORDS, (list(seqs), list(seqs))))
+
+        rows = sorted(reading(self._engine, ask), key=lambda row: (row[0], row[1]))
+        size = rows[0][1] if rows and rows[0][0] == 0 else 0
+        first, second = ([(row[1], row[2], row[3]) for row in rows if row[0] == n] for n in (1, 2))
+        return size, first, second
 
 
 class PostgresStore(PostgresReader):

@@ -73,6 +73,9 @@ class ReplicaReader:
             lambda store: store.read_statements(start, end), lambda held: len(held) >= end - start
         )
 
+    def read_records(self, seqs: Sequence[int]) -> list[tuple[bytes, bytes | None]]:
+        return self._ask(lambda store: store.read_records(seqs))
+
     def read_tile(self, level: int, index: int, width: int) -> bytes:
         return self._ask(lambda store: store.read_tile(level, index, width))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
@@ -11,7 +12,7 @@ from ledger import entry as entries
 from ledger.errors import EntryMalformed, NotInLog, RecordDamaged
 from ledger.store.entry_rows import ROW_COUNT_MAX, unpack_entries
 from ledger.store.packing import unpack, unpack_one
-from ledger.store.protocol import UNIQUE_KEY_SIZE_MAX, Head
+from ledger.store.protocol import RECORDS_MAX, UNIQUE_KEY_SIZE_MAX, Head
 
 READ_SPAN_MAX = 65_536  # entries one read may ask for
 SEQ_MAX = 2**63 - 1
@@ -30,6 +31,13 @@ class RowReader(ABC):
     @abstractmethod
     def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
         """The log's size, and the rows that hold start <= seq < end, ascending; perhaps more before them."""
+
+    @abstractmethod
+    def _read_rows_at(self, seqs: Sequence[int]) -> tuple[int, list[Row], list[Row]]:
+        """The log's size, and of entries and of statements the rows that hold these rising positions, rising.
+
+        Rows beside them may come as well.
+        """
 
     def read_checkpoint(self) -> bytes:
         head = self.read_head()
@@ -55,10 +63,35 @@ class RowReader(ABC):
     def read_statements(self, start: int, end: int) -> list[bytes | None]:
         return self._read_span("statements", start, end, statements_of)
 
+    def read_records(self, seqs: Sequence[int]) -> list[tuple[bytes, bytes | None]]:
+        wanted = sorted(set(seqs))
+        if not wanted:
+            return []
+        if len(wanted) > RECORDS_MAX or wanted[0] < 0:
+            raise NotInLog("store.span", f"{len(wanted)} positions: from 0, at most {RECORDS_MAX} at once")
+        size, entry_rows, statement_rows = self._read_rows_at([min(seq, SEQ_MAX) for seq in wanted])
+        if wanted[-1] >= size:
+            raise NotInLog("store.seq", f"the log has no entry {wanted[-1]} yet")
+        entries = _picked(entry_rows, wanted, entries_of)
+        statements = _picked(statement_rows, wanted, statements_of)
+        return [(entries.get(seq) or b"", statements.get(seq)) for seq in seqs]
+
     def _read_span(self, table: str, start: int, end: int, unpack: Unpack) -> list[bytes | None]:
         require_span(start, end)
         size, rows = self._read_rows(table, start, end)
         return spread(rows, start, min(end, size), unpack)
+
+
+def _picked(rows: Iterable[Row], seqs: Sequence[int], unpack: Unpack) -> dict[int, bytes | None]:
+    """The values at these rising positions, as far as a row holds them."""
+    found: dict[int, bytes | None] = {}
+    for first, count, body in rows:
+        some = seqs[bisect_left(seqs, first) : bisect_left(seqs, first + count)]
+        if some:
+            low, high = some[0] - first, some[-1] - first + 1
+            held = unpack(first, count, body, low, high)
+            found.update((seq, held[seq - some[0]]) for seq in some)
+    return found
 
 
 Unpack: TypeAlias = Callable[[int, int, bytes, int, int], Sequence[bytes | None]]

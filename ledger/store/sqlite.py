@@ -55,7 +55,7 @@ except ImportError:  # pragma: no cover  # where there is no wheel of it
 BUSY_TIMEOUT_S = 10.0  # a lock held longer than this is not a busy moment but a fault
 POOL_TIMEOUT_S = 30.0
 READ_CONNECTIONS_MAX = 8
-WAL_PAGES_MAX = 8192  # 32 MiB: the WAL is copied back at the first commit beyond it
+WAL_PAGES_MAX = 2048  # 8 MiB: the WAL is copied back at the first commit beyond it, in 10 ms or so
 WAL_SIZE_LIMIT = 64 << 20  # bytes kept on the disk once it was
 FILE_MODE = 0o600  # statements are shown to those who may see them, not to every account of the machine
 WRITER_CACHE_KIB = 65_536
@@ -69,6 +69,10 @@ _HEAD = (
     " events FROM head"
 )
 _ROWS = select_rows("?")
+_ROW_AT = {
+    table: f"SELECT first_seq, count, body FROM {table} WHERE first_seq <= ? ORDER BY first_seq DESC LIMIT 1"  # noqa: S608
+    for table in ("entries", "statements")
+}
 # Keys of one length, joined: cut apart where they are needed, a third of what one INSERT for each costs.
 _INSERT_KEYS = (
     "INSERT INTO unique_keys"
@@ -85,26 +89,26 @@ class SqliteReader(RowReader):
         self.engine = engine  # for neighbours that keep tables of their own in the same file
 
     def read_head(self) -> Head | None:
-        with self._reading() as connection:
-            return _read_head(connection)
+        with self._reading() as cursor:
+            return _read_head(cursor)
 
     def read_tile(self, level: int, index: int, width: int) -> bytes:
         if not 1 <= width <= TILE_WIDTH or not 0 <= level <= 63 or not 0 <= index <= SEQ_MAX // TILE_WIDTH:
             raise NotInLog("store.tile", f"there is no tile {level}/{index} of width {width}")
         wanted = width * HASH_SIZE
-        with self._reading() as connection:  # one snapshot: between two, an edge becomes a full tile
-            row = connection.exec_driver_sql(
+        with self._reading() as cursor:  # one snapshot: between two, an edge becomes a full tile
+            row = cursor.execute(
                 "SELECT hashes FROM tiles WHERE level = ? AND tile_index = ?", (level, index)
-            ).one_or_none()
+            ).fetchone()
             if row is None and level > 0:
-                row = connection.exec_driver_sql(
+                row = cursor.execute(
                     "SELECT hashes FROM tile_edges WHERE level = ? AND tile_index = ?", (level, index)
-                ).one_or_none()
+                ).fetchone()
             if row is not None:
                 hashes: bytes = row[0]
             elif level == 0:
                 first = index * TILE_WIDTH
-                size, rows = _read_rows(connection, "entries", first, first + width)
+                size, rows = _read_rows(cursor, "entries", first, first + width)
                 held = spread(rows, first, min(first + width, size), entries_of)
                 hashes = b"".join(entries.leaf_hash(entry) for entry in held if entry is not None)
             else:
@@ -116,8 +120,8 @@ class SqliteReader(RowReader):
         return hashes[:wanted]
 
     def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        with self._reading() as connection:
-            return _find_unique(connection.connection.cursor(), keys)
+        with self._reading() as cursor:
+            return _find_unique(cursor, keys)
 
     def find_name(
         self,
@@ -130,21 +134,18 @@ class SqliteReader(RowReader):
         if not 1 <= limit <= NAME_LIMIT_MAX:
             raise ValueError(f"limit {limit} is not within 1..{NAME_LIMIT_MAX}")
         beyond = after or ((SEQ_MAX, SEQ_MAX) if descending else (-1, -1))
-        with self._reading() as connection, _refused("read"):
-            head = _read_head(connection)  # begins the transaction: all that follows is one snapshot
-            if head is None:
-                return []
-            cursor = connection.connection.cursor()
-            return name_runs_sqlite.find(cursor, key, beyond, head.tree_size, limit, descending=descending)
+        with self._reading() as cursor:
+            size = _read_size(cursor)
+            return name_runs_sqlite.find(cursor, key, beyond, size, limit, descending=descending)
 
     def read_key_records(self, after_seq: int) -> list[tuple[int, bytes, bytes]]:
         records: list[tuple[int, bytes, bytes]] = []
-        with self._reading() as connection:
-            head = _read_head(connection)
+        with self._reading() as cursor:
+            head = _read_head(cursor)
             seq = -1 if head is None else head.keys_seq
             while seq > after_seq:
                 entry, statement = (
-                    spread(_read_rows(connection, table, seq, seq + 1)[1], seq, seq + 1, unpack)[0]
+                    spread(_read_rows(cursor, table, seq, seq + 1)[1], seq, seq + 1, unpack)[0]
                     for table, unpack in (("entries", entries_of), ("statements", statements_of))
                 )
                 if not entry or statement is None:
@@ -158,13 +159,32 @@ class SqliteReader(RowReader):
         self._engine.dispose()
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _translated("read"), self._engine.connect() as connection:
-            yield connection.execution_options(begin="DEFERRED")
+    def _reading(self) -> Iterator[Any]:
+        """A cursor that sees one moment. Below SQLAlchemy's own connection, as append() is."""
+        with _refused("read"), _translated("read"):
+            raw = self._engine.raw_connection()
+            try:
+                cursor = raw.cursor()
+                cursor.execute("BEGIN DEFERRED")
+                yield cursor
+            finally:
+                raw.close()  # which rolls back
 
     def _read_rows(self, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
-        with self._reading() as connection:
-            return _read_rows(connection, table, start, end)
+        with self._reading() as cursor:
+            return _read_rows(cursor, table, start, end)
+
+    def _read_rows_at(self, seqs: Sequence[int]) -> tuple[int, list[Row], list[Row]]:
+        with self._reading() as cursor:
+            size = _read_size(cursor)
+            found: list[list[Row]] = []
+            for table in ("entries", "statements"):
+                rows: list[Row] = []
+                for seq in seqs:
+                    if not rows or seq >= rows[-1][0] + rows[-1][1]:
+                        rows += cursor.execute(_ROW_AT[table], (seq,)).fetchall()
+                found.append(rows)
+            return size, found[0], found[1]
 
 
 class SqliteStore(SqliteReader):
@@ -233,7 +253,11 @@ class SqliteStore(SqliteReader):
 
     @contextmanager
     def merging(self) -> Iterator[name_runs_sqlite.MergeTransaction]:
-        """A transaction for a step of name_runs_merge, on the log's own connection."""
+        """A transaction for a step of name_runs_merge, on the log's own connection.
+
+        It does not wait for the disk: what it sorts is durable by the append's own commit, and what a power
+        cut takes back is merged again. The next append syncs the same WAL, and this with it.
+        """
         self._require_files()
         with _refused("merge"), _translated("merge"):
             raw = self._engine.raw_connection()
@@ -241,26 +265,20 @@ class SqliteStore(SqliteReader):
             with _refused("merge"):
                 cursor = raw.cursor()
                 try:
+                    cursor.execute("PRAGMA synchronous=NORMAL")
                     cursor.execute("BEGIN IMMEDIATE")
                     yield name_runs_sqlite.MergeTransaction(cursor)
                     raw.commit()
                 except BaseException:
                     raw.rollback()
                     raise
+                finally:
+                    cursor.execute("PRAGMA synchronous=FULL")  # for the next append
                 self._look_beside(raw)
         except BaseException:
             if self._lost is None:  # else this connection has what nobody else can open
                 raw.invalidate()
             raise
-        finally:
-            raw.close()
-
-    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        with _refused("read"), _translated("read"):
-            raw = self._engine.raw_connection()
-        try:
-            with _refused("read"):
-                return _find_unique(raw.cursor(), keys)
         finally:
             raw.close()
 
@@ -278,8 +296,8 @@ class SqliteStore(SqliteReader):
         self._require_files()
         # A fresh connection: one that failed may hold a transaction that nobody ended.
         self._engine.dispose()
-        with _translated("settle"), self._engine.begin() as connection:
-            return _read_head(connection)
+        with _refused("settle"), _translated("settle"), self._engine.begin() as connection:
+            return _read_head(connection.connection.cursor())
 
     def close(self) -> None:
         super().close()
@@ -379,8 +397,13 @@ def open_writer(path: Path | str) -> SqliteStore:
 # --- the head ------------------------------------------------------------------------------------
 
 
-def _read_head(connection: Connection) -> Head | None:
-    row = connection.exec_driver_sql(_HEAD).one_or_none()
+def _read_size(cursor: Any) -> int:
+    row = cursor.execute("SELECT tree_size FROM head").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _read_head(cursor: Any) -> Head | None:
+    row = cursor.execute(_HEAD).fetchone()
     if row is None:
         return None
     size, root, last_leaf, keys_seq, recorded_at, checkpoint, published, published_at, events = row
@@ -453,11 +476,12 @@ def _swap_head(cursor: Any, expected: Head | None, new: Head) -> None:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _read_rows(connection: Connection, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
+def _read_rows(cursor: Any, table: str, start: int, end: int) -> tuple[int, Sequence[Row]]:
     """The log's size, and the table's rows around start <= seq < end; none of them is cut."""
-    size = connection.exec_driver_sql("SELECT tree_size FROM head").scalar() or 0
-    found = connection.exec_driver_sql(_ROWS[table], (start - ROW_REACH, min(end, size) - 1)).all()
-    return size, [(row[0], row[1], row[2]) for row in found]
+    size = _read_size(cursor)
+    if end - start == 1:
+        return size, cursor.execute(_ROW_AT[table], (min(start, size - 1),)).fetchall()
+    return size, cursor.execute(_ROWS[table], (start - ROW_REACH, min(end, size) - 1)).fetchall()
 
 
 # --- connections ---------------------------------------------------------------------------------

@@ -291,9 +291,9 @@ def test_a_history_out_of_many_large_documents_holds_little(site, monkeypatch):
         def __getattr__(self, name):
             return getattr(site.reader, name)
 
-        def read_statement(self, seq):
-            reads.append(seq)
-            return site.reader.read_statement(seq)
+        def read_records(self, seqs):
+            reads.extend(seqs)
+            return site.reader.read_records(seqs)
 
     whole = history(Counting(), pack_name("p"))
     assert (len(whole.items), whole.truncated, len(reads)) == (6, False, 6)
@@ -313,9 +313,9 @@ def test_a_document_is_read_once_for_all_of_its_events(site):
         def __getattr__(self, name):
             return getattr(site.reader, name)
 
-        def read_statement(self, seq):
-            reads.append(seq)
-            return site.reader.read_statement(seq)
+        def read_records(self, seqs):
+            reads.extend(seqs)
+            return site.reader.read_records(seqs)
 
     assert len(history(Counting(), pack_name("100")).items) >= 10
     assert len(reads) == 1

@@ -79,6 +79,7 @@ def test_what_the_replica_has_it_answers(pair):
     before = pair.primary.asked
     assert pair.reader.read_entry(3) == pair.logs[0].store.read_entry(3)
     assert pair.reader.read_statement(3) == b"statement 2"
+    assert pair.reader.read_records([3]) == [(pair.reader.read_entry(3), b"statement 2")]
     assert len(pair.reader.read_entries(0, 6)) == 6
     assert pair.reader.read_tile(0, 0, 6) == pair.logs[0].store.read_tile(0, 0, 6)
     assert pair.primary.asked == before

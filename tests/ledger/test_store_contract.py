@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import random
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -188,6 +189,15 @@ def test_what_was_appended_is_read_back(folder):
         assert list(store.read_entries(3, 99)) == [placed[2].entry]
         assert store.read_entry(2) == placed[1].entry
         assert store.read_statement(2) == items[1].statement
+        each = {
+            seq: (place.entry, item.statement)
+            for seq, place, item in zip((1, 2, 3), placed, items, strict=True)
+        }
+        assert store.read_records([3, 1, 3]) == [each[3], each[1], each[3]]
+        assert store.read_records([]) == []
+        for beyond in ([4], [1, 2**70], [2**62, 1], [-1, 1], list(range(1001))):
+            with pytest.raises(NotInLog):
+                store.read_records(beyond)
         assert store.read_checkpoint() == log.head.checkpoint
         keys = [item.unique_key for item in items]
         assert store.find_unique([*keys, b"?"]) == dict(zip(keys, (1, 2, 3), strict=True))
@@ -199,6 +209,18 @@ def test_what_was_appended_is_read_back(folder):
             with pytest.raises(NotInLog):
                 store.read_entries(start, end)
     store.close()
+
+
+def test_records_from_all_over_the_log_are_those_read_one_by_one(large):
+    size = large.read_head().tree_size
+    chance = random.Random(5)
+    for count in (1, 2, 60, 1000):
+        seqs = [chance.randrange(size) for _ in range(count)]
+        each = [(large.read_entry(seq), large.read_statement(seq)) for seq in seqs]
+        assert large.read_records(seqs) == each
+    assert large.read_records(range(200, 700)) == list(
+        zip(large.read_entries(200, 700), large.read_statements(200, 700), strict=True)
+    )
 
 
 def test_many_unique_keys_are_looked_up_at_once(large):
@@ -350,6 +372,10 @@ def test_rows_that_are_gone_leave_their_places_empty(folder):
     assert list(log.store.read_entries(0, 9)) == [b"", *entries[1:3], b"", b"", *entries[5:]]
     assert list(log.store.read_entries(4, 6)) == [b"", entries[5]]
     assert log.store.read_statements(4, 9) == [b"statement bb", None, None]
+    assert [log.store.read_statement(seq) for seq in (4, 5, 6)] == [b"statement bb", None, None]
+    gone = log.store.read_records([0, 6, 3, 4])
+    assert [entry for entry, _ in gone] == [b"", entries[6], b"", b""]
+    assert [statement for _, statement in gone][1:] == [None, b"statement b", b"statement bb"]
     with pytest.raises(NotInLog):
         log.store.read_tile(0, 0, 4)
 
@@ -369,6 +395,9 @@ def test_a_row_that_cannot_be_unpacked_is_altered_at_each_of_its_places(folder, 
     old = before[table == "statements"]
     assert read(0, 5) == [old[0], *[bytes.fromhex(hexed)] * 3, old[4]]
     assert read(2, 3) == [bytes.fromhex(hexed)]
+    for seqs in ([2], [3, 1], [4, 2, 0]):
+        both = [log.store.read_entries(0, 5), log.store.read_statements(0, 5)]
+        assert log.store.read_records(seqs) == [(both[0][seq], both[1][seq]) for seq in seqs]
     report = audit(log.store, [SIGNER.verifier], ORIGIN)
     named = {finding.seq for finding in report.findings if finding.cause in ("refuted", "malformed")}
     # Of entries, with no tile as a witness yet, those beside them are in doubt as well.

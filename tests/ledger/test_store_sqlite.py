@@ -289,3 +289,42 @@ def test_a_copy_on_a_read_only_disc_is_read_as_it_lies(filled, monkeypatch):
     tt_store.assert_sound(reader, size=300)
     assert not filled.database.with_name("ledger.db-shm").exists()
     reader.close()
+
+
+def test_appends_wait_for_the_disk_and_merges_do_not(folder):
+    log = folder.log()
+    log.create(tt_store.GENESIS)
+    store = log.store
+    seen: list[tuple[str, int]] = []
+    raw = store._engine.raw_connection()
+    driver = raw.driver_connection
+
+    def note(statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            driver.set_trace_callback(None)
+            seen.append((what, driver.execute("PRAGMA synchronous").fetchone()[0]))
+            driver.set_trace_callback(note)
+
+    raw.close()
+    normal, full = 1, 2
+    driver.set_trace_callback(note)
+    for what in ("append", "merge", "append", "merge", "merge", "append"):
+        if what == "append":
+            add(log, len(seen))
+        else:
+            with store.merging() as transaction:
+                transaction.run("DELETE FROM name_level0 WHERE first_seq = -1")
+    assert seen == [
+        ("append", full),
+        ("merge", normal),
+        ("append", full),
+        ("merge", normal),
+        ("merge", normal),
+        ("append", full),
+    ]
+
+    # A merge that fails leaves no connection behind that does not wait.
+    with pytest.raises(StoreFailed), store.merging() as transaction:
+        transaction.run("DELETE FROM there_is_no_such_table")
+    with store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == full

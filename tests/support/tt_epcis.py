@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,6 @@ class PaperLedger:
     def find_name(self, key: int, *, after: Place | None = None, limit: int) -> list[Place]:
         return [place for place in self.index.get(key, []) if after is None or place > after][:limit]
 
-    def read_statement(self, seq: int) -> bytes | None:
-        self.statements_read += 1
-        return self.statements[seq]
-
-    def read_entry(self, seq: int) -> bytes:
-        return b"entry %d" % seq
+    def read_records(self, seqs: Sequence[int]) -> list[tuple[bytes, bytes | None]]:
+        self.statements_read += len(seqs)
+        return [(b"entry %d" % seq, self.statements[seq]) for seq in seqs]

@@ -214,8 +214,8 @@ class World(MemoryLedger):
     def read_entry(self, seq: int) -> bytes:
         return self.entries[seq]
 
-    def read_statement(self, seq: int) -> bytes | None:
-        return self.statements[seq]
+    def read_records(self, seqs: Sequence[int]) -> list[tuple[bytes, bytes | None]]:
+        return [(self.entries[seq], self.statements[seq]) for seq in seqs]
 
     # What auditors and buyers take home.
 

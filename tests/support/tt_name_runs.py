@@ -19,6 +19,7 @@ SMALL = {
     "FAN_IN": 2,
     "STEP_NAMES_MAX": 30,
     "STEP_BLOCKS_DELETED": 3,
+    "STEP_BLOCKS_FREED": 2,
     "BLOCK_SIZE_MAX": 100,
 }
 
