@@ -31,6 +31,7 @@ from intake.service import (
 from keys.registry import Registry
 
 SLICE_COUNT = 48  # statements judged in one turn of the loop: about 4 ms
+SLICE_SIZE = 64 * 1024  # bytes of them, for what is wrong with a document can cost some microseconds a byte
 STATEMENT_IN_LOOP_MAX = 32 * 1024  # bytes: a document of some 20 events; the largest takes 0.1 s
 PACKED_IN_LOOP_MAX = 2048  # statements of one message that are packed in the loop; more, and a thread does it
 
@@ -83,14 +84,13 @@ class Flow:
     ) -> list[Judged]:
         if max(map(len, lines), default=0) > STATEMENT_IN_LOOP_MAX:
             return await self._judge_large(lines, registry, allowed_typs, now)
-        if len(lines) <= SLICE_COUNT:
+        slices = slices_of(lines)
+        if len(slices) == 1:
             return [judge(raw, registry, allowed_typs, now) for raw in lines]
         judged: list[Judged] = []
-        for start in range(0, len(lines), SLICE_COUNT):
+        for start, end in slices:
             async with self._turn:
-                judged += [
-                    judge(raw, registry, allowed_typs, now) for raw in lines[start : start + SLICE_COUNT]
-                ]
+                judged += [judge(raw, registry, allowed_typs, now) for raw in lines[start:end]]
                 await asyncio.sleep(0)  # with the turn in hand: one slice a turn of the loop
         return judged
 
@@ -120,3 +120,16 @@ class Flow:
 
     async def _in_pool(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def slices_of(lines: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Where to cut: (start, end) of at most SLICE_COUNT neighbours and SLICE_SIZE bytes, but one at least."""
+    slices: list[tuple[int, int]] = []
+    start = size = 0
+    for index, line in enumerate(lines):
+        if index > start and (index - start == SLICE_COUNT or size + len(line) > SLICE_SIZE):
+            slices.append((start, index))
+            start, size = index, 0
+        size += len(line)
+    slices.append((start, len(lines)))
+    return slices

@@ -172,6 +172,7 @@ ED = ed25519.Ed25519PrivateKey.generate()
         pem_of(ec.generate_private_key(ec.SECP256R1()), form=serialization.PrivateFormat.TraditionalOpenSSL),
         b"x" * 20_000,
     ],
+    ids=["empty", "text", "no-body", "torn", "two", "public", "openssh", "openssl", "long"],
 )
 def test_a_file_that_is_no_pkcs_8_key_is_malformed(key_file, data):
     key_file.write_bytes(data)
