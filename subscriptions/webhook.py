@@ -78,13 +78,22 @@ def system_resolver(executor: Executor) -> Resolve:
 
 
 class Sender:
-    """POSTs to receivers. Belongs to one event loop."""
+    """POSTs to receivers. Belongs to one event loop.
 
-    def __init__(self, rules: TargetRules, resolve: Resolve, timeouts: Timeouts | None = None) -> None:
+    tls  whose certificates are believed; None: those that the system does
+    """
+
+    def __init__(
+        self,
+        rules: TargetRules,
+        resolve: Resolve,
+        timeouts: Timeouts | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._rules = rules
         self._resolve = resolve
         self._timeouts = timeouts or Timeouts()
-        self._tls = ssl.create_default_context()
+        self._tls = tls or ssl.create_default_context()
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send it, and say what was answered. Raises TargetRefused before anything was sent, DeliveryFailed.
