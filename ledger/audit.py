@@ -26,7 +26,7 @@ from ledger.checkpoint import Checkpoint, open_checkpoint, parse_unverified
 from ledger.findings import Cause, Finding, LedgerReader, cause_of, finding_of
 from ledger.merkle import TREE_SIZE_MAX, CompactRange, root_hash
 from ledger.tiles import TILE_WIDTH
-from ledger.walk import KEYS_SEQS_MAX, OnEvent, OnRecord, Walk, WalkState
+from ledger.walk import KEYS_SEQS_MAX, OnEvents, OnRecord, Walk, WalkState
 
 __all__ = [
     "FINDINGS_MAX",
@@ -78,7 +78,7 @@ def audit(
     *,
     checkpoint: bytes | None = None,
     on_record: OnRecord | None = None,
-    on_event: OnEvent | None = None,
+    on_events: OnEvents | None = None,
     progress: Progress | None = None,
     chunk: int = 4096,
 ) -> AuditReport:
@@ -89,8 +89,8 @@ def audit(
                 with it as well as with its own newest one
     on_record   called in log order with (seq, entry, statement) for each entry that the tree proves;
                 the statement is None where it is missing or is not the entry's. Its findings are kept
-    on_event    called instead with (seq, keys, recorded_at as written, statement) for an event that is
-                in order in every respect: it saves making an Entry
+    on_events   called instead with (first seq, keys, each recorded_at as written, statements) for
+                neighbouring events that are in order in every respect: it saves making Entries
     progress    called with (entries done, entries in all)
     chunk       entries held in memory at a time
 
@@ -101,7 +101,7 @@ def audit(
     run.choose_claim(verifiers, origin, checkpoint)
     plan = run.plan(max(1, chunk // TILE_WIDTH) * TILE_WIDTH)
     outcome = audit_range(
-        reader, plan, 0, plan.tile_count, state=WalkState(), on_record=on_record, on_event=on_event,
+        reader, plan, 0, plan.tile_count, state=WalkState(), on_record=on_record, on_events=on_events,
         combinations_left=run.combinations_left, progress=progress, is_whole=True,
     )  # fmt: skip
     run.join(outcome)
@@ -169,7 +169,7 @@ def audit_range(
     *,
     state: WalkState,
     on_record: OnRecord | None = None,
-    on_event: OnEvent | None = None,
+    on_events: OnEvents | None = None,
     combinations_left: int | None = None,
     progress: Progress | None = None,
     is_whole: bool = False,
@@ -187,7 +187,9 @@ def audit_range(
     )
     combinations_left = arbiter.combinations_left
     last = min(end * TILE_WIDTH, plan.size)
-    walk = Walk(reader, last, plan.chunk, outcome.report, state=state, on_record=on_record, on_event=on_event)
+    walk = Walk(
+        reader, last, plan.chunk, outcome.report, state=state, on_record=on_record, on_events=on_events
+    )
     ahead = arbiter.expected(first) if first < end else iter(())
     now = next(ahead, None)
     while now is not None and now.start < last:

@@ -22,14 +22,16 @@ from ledger.arbiter import SHIFT_MAX, Expected, read_rows
 from ledger.entry import KINDS, ZERO_PREV, Entry
 from ledger.errors import EntryMalformed
 from ledger.findings import Cause, Finding, LedgerReader, Report, finding_of
+from ledger.merkle import leaf_hashes
 
 KEYS_SEQS_MAX = 1_000_000  # key statements are rare; a log of nothing else must not fill the memory
 _TIME_LENGTH = len("2026-11-20T12:00:00.123456Z")
 _SECOND_LENGTH = len("2026-11-20T12:00:00.")
+_FROM_PREV_TO_TIME = 44 + len('","recorded_at":"')
 
 OnRecord = Callable[[int, Entry, bytes | None], Iterable[Finding]]
-# (seq, its `keys` link, its `recorded_at` as written, statement)
-OnEvent = Callable[[int, int, bytes, bytes], None]
+# (seq of the first, the `keys` link of all, the `recorded_at` of each as written, their statements)
+OnEvents = Callable[[int, int, Sequence[bytes], Sequence[bytes]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Walk:
 
     end        where it will end: nothing is read ahead beyond
     on_record  called in log order with each entry that the tree proves; its findings are reported
-    on_event   called instead for an event that is in order in every respect, for less
+    on_events  called instead for neighbouring events that are in order in every respect, for less
     """
 
     def __init__(
@@ -108,14 +110,14 @@ class Walk:
         *,
         state: WalkState,
         on_record: OnRecord | None = None,
-        on_event: OnEvent | None = None,
+        on_events: OnEvents | None = None,
     ) -> None:
         self._reader = reader
         self._end = end
         self._chunk = chunk
         self.report = report
         self._on_record = on_record
-        self._on_event = on_event
+        self._on_events = on_events
         self._rows = _Rows(reader, chunk)
         self._statements: list[bytes | None] = []
         self._statements_start = 0
@@ -146,14 +148,10 @@ class Walk:
         """Check the entries under one level-0 tile; lookahead are leaf hashes of the next one."""
         start, wanted = expected.start, expected.hashes
         rows = self._rows.span(start + self._shift, start + self._shift + len(wanted), self._end)
-        hashes = [None if row is None else entries.leaf_hash(row) for row in rows]
-        if hashes == list(wanted) and None not in hashes:
-            statements, is_in_order = self._statements_from(start, len(rows)), self._is_in_order
-            positions = range(start, start + len(rows))
-            for position, row, leaf, statement in zip(positions, rows, hashes, statements, strict=True):
-                # Nothing is known to be odd: then the one spelling that must stand here can be compared.
-                if not is_in_order(position, row or b"", leaf, statement):
-                    self._check_entry(position, row or b"", leaf)
+        held = [row for row in rows if row is not None]
+        leaves = leaf_hashes(held)
+        if leaves == list(wanted):
+            self._check_rows(start, held, leaves, self._statements_from(start, len(held)))
             return
         in_view = [*wanted, *lookahead[: SHIFT_MAX + 1]]
         for place, want in enumerate(wanted):
@@ -238,41 +236,82 @@ class Walk:
         if self._skipped_from is None:
             self._skipped_from = position
 
-    # One entry that the tree proves.
+    # Entries that the tree proves.
 
-    def _is_in_order(self, position: int, row: bytes, leaf: bytes | None, statement: bytes | None) -> bool:
-        """Take an event that is exactly what must stand here. False: _check_entry() says what it is.
+    def _check_rows(
+        self,
+        start: int,
+        rows: Sequence[bytes],
+        leaves: Sequence[bytes],
+        statements: Sequence[bytes | None],
+    ) -> None:
+        """Check them all at once where they are events in order, and by halves where one is not."""
+        if self._are_in_order(start, rows, leaves, statements):
+            return
+        if len(rows) == 1:
+            self._check_entry(start, rows[0], leaves[0])
+            return
+        middle = len(rows) // 2
+        self._check_rows(start, rows[:middle], leaves[:middle], statements[:middle])
+        self._check_rows(start + middle, rows[middle:], leaves[middle:], statements[middle:])
 
-        Two hashes, a rendering and a comparison; nothing is parsed.
+    def _are_in_order(
+        self,
+        start: int,
+        rows: Sequence[bytes],
+        leaves: Sequence[bytes],
+        statements: Sequence[bytes | None],
+    ) -> bool:
+        """Take events that are exactly what must stand here. False: _check_entry() says what they are.
+
+        Each costs two hashes, a rendering and a comparison; nothing is parsed.
         """
-        prev = self._prev
-        if prev is None or statement is None or self._skipped_from is not None or self._shift or not position:
+        prev, held = self._prev, [statement for statement in statements if statement is not None]
+        if prev is None or self._skipped_from is not None or self._shift or not start:
             return False
-        head = b'{"keys":%d,"kind":"event","prev":"%b","recorded_at":"' % (
-            self._keys,
-            b2a_base64(prev, newline=False),
-        )
-        time = row[len(head) : len(head) + _TIME_LENGTH]
-        digest = b2a_base64(sha256(statement).digest(), newline=False)
-        if row != b'%b%b","seq":%d,"statement":"%b"}' % (head, time, position, digest):
+        if len(held) < len(rows):
             return False
-        # In one second of one day all times that end in six digits and a Z are times. Their texts have
-        # the order of the times.
-        if (
-            time[:_SECOND_LENGTH] != self._second
-            or not (time[_SECOND_LENGTH:-1].isdigit() and time.endswith(b"Z"))
-            or time < self._recorded_at
-        ):
+        head = b'{"keys":%d,"kind":"event","prev":"' % self._keys
+        at = len(head) + _FROM_PREV_TO_TIME
+        times = [row[at : at + _TIME_LENGTH] for row in rows]
+        text = head + b'%b","recorded_at":"%b","seq":%d,"statement":"%b"}'
+        columns = zip((prev, *leaves), times, held, strict=False)
+        wanted = [
+            text
+            % (
+                b2a_base64(prev, newline=False),
+                time,
+                seq,
+                b2a_base64(sha256(statement).digest(), newline=False),
+            )
+            for seq, (prev, time, statement) in enumerate(columns, start)
+        ]
+        # The texts of times have the order of the times.
+        if rows != wanted or times[0] < self._recorded_at or times != sorted(times):
             return False
-        self.entries_checked += 1
-        self.statements_checked += 1
-        self.events += 1
-        self._prev = leaf
-        self._recorded_at = time
-        if self._on_event is not None:
-            self._on_event(position, self._keys, time, statement)
+        if not all(map(self._is_time, dict.fromkeys(times))):
+            return False
+        self.entries_checked += len(rows)
+        self.statements_checked += len(rows)
+        self.events += len(rows)
+        self._prev = leaves[-1]
+        self._recorded_at = times[-1]
+        if self._on_events is not None:
+            self._on_events(start, self._keys, times, held)
         elif self._on_record is not None:
-            self._tell(position, entries.parse(row), statement)
+            for position, (row, statement) in enumerate(zip(rows, held, strict=True), start):
+                self._tell(position, entries.parse(row), statement)
+        return True
+
+    def _is_time(self, time: bytes) -> bool:
+        """Whether an entry may write a time so. In one second, six digits and a Z always end a time."""
+        if time[:_SECOND_LENGTH] == self._second and time[_SECOND_LENGTH:-1].isdigit():
+            return time.endswith(b"Z")
+        try:
+            entries.parse_time(time.decode("ascii", "replace"))
+        except EntryMalformed:
+            return False
+        self._second = time[:_SECOND_LENGTH]
         return True
 
     def _check_entry(self, position: int, row: bytes, leaf: bytes | None) -> None:
@@ -293,7 +332,6 @@ class Walk:
         statement = self._check_statement(position, entry)
         self._prev = leaf
         self._recorded_at = time
-        self._second = time[:_SECOND_LENGTH]
         if self._may_be_keys(entry.keys):
             self._keys, self._skipped_from = entry.keys, None
         if entry.kind in ("genesis", "key"):

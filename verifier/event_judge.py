@@ -10,7 +10,7 @@ leaves to them, who say exactly what is wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC
 
 from keys import base64url, envelope
@@ -36,10 +36,10 @@ _Verify = Callable[[bytes, bytes], None]
 class EventJudge:
     """Judges the statements of events by one key state. Safe to share between threads."""
 
-    __slots__ = ("_known", "_registry")
+    __slots__ = ("_known", "registry")
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+        self.registry = registry
         # How a header begins, and whether it ends in "iat": the key's verify(), and its last moment if it
         # has one, as entries write it.
         self._known: dict[tuple[bytes, bool], tuple[_Verify, bytes]] = {}
@@ -78,10 +78,22 @@ class EventJudge:
             return False
         return True
 
+    def leaves(self, statements: Sequence[bytes], times: Sequence[bytes]) -> list[int]:
+        """Which of these events, by their places, are not accepted and left to judge()."""
+        accepts, left = self.accepts, []
+        for place, (raw, recorded_at) in enumerate(zip(statements, times, strict=True)):
+            try:
+                if accepts(raw, recorded_at):
+                    continue
+                left.append(place)
+            except Exception:  # hostile bytes may break anything: the exact judge says what they are
+                left.append(place)
+        return left
+
     def _learn(self, start: tuple[bytes, bool], raw: bytes, recorded_at: bytes) -> bool:
         """Judge a statement as everybody's, and remember how its header begins. Raises a Fault."""
         moment = parse_time(recorded_at.decode())
-        judged = judge(Entry(1, "event", moment, b"", b"", 0), raw, self._registry)
+        judged = judge(Entry(1, "event", moment, b"", b"", 0), raw, self.registry)
         envelope.verify(judged.statement, judged.key.public_key)
         not_after = judged.key.not_after
         last_moment = b"" if not_after is None else render_time(not_after.astimezone(UTC)).encode()

@@ -21,6 +21,7 @@ from ledger.audit import LedgerReader, Plan, RangeOutcome
 from ledger.tiles import TILE_WIDTH
 from ledger.walk import WalkState, expect_state
 from verifier.anchors import token_verifier
+from verifier.event_judge import EventJudge
 from verifier.signature_audit import KeyPlace, KeyRecord, KeyWalk, SignatureAudit, SignatureResult
 from verifier.statements import KEY_KINDS
 
@@ -82,6 +83,7 @@ class RangeAuditor:
         self._gap: int | None = None
         self._keys = KeyWalk(setup.origin)  # after the first _used of the records
         self._used = 0
+        self._judge: EventJudge | None = None  # of the key state that the last range ended in
 
     def begin(self, plan: Plan, records: Sequence[KeyRecord], gap: int | None) -> None:
         """Take what holds for all ranges from now on.
@@ -98,7 +100,7 @@ class RangeAuditor:
         start = task.first * TILE_WIDTH
         state = task.state or expect_state(self._reader, start, task.shift)
         keys = self._keys_below(start)
-        signatures = SignatureAudit(self._setup.origin, self._tokens, keys.copy())
+        signatures = SignatureAudit(self._setup.origin, self._tokens, keys.copy(), self._judge)
         outcome = None
         if state is not None:
             listens = self._setup.with_signatures
@@ -109,9 +111,10 @@ class RangeAuditor:
                 task.end,
                 state=state,
                 on_record=signatures.on_record if listens else None,
-                on_event=signatures.on_event if listens else None,
+                on_events=signatures.on_events if listens else None,
                 combinations_left=task.combinations_left,
             )
+        self._judge = signatures.judge
         return Done(
             task, outcome, keys.place, signatures.keys.place, signatures.result, signatures.key_records
         )

@@ -7,7 +7,7 @@ ranges of the log: verifier.crew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -137,40 +137,40 @@ class SignatureAudit:
     """Verifies while the ledger is read; what it came to is in `result`.
 
     keys   the key history up to where the reading begins
+    judge  one that knows headers already; it serves as long as it is of the present key state
     """
 
-    def __init__(self, origin: str, tokens: TokenVerifier | None, keys: KeyWalk) -> None:
+    def __init__(
+        self, origin: str, tokens: TokenVerifier | None, keys: KeyWalk, judge: EventJudge | None = None
+    ) -> None:
         self.keys = keys
         self.result = SignatureResult()
         self.key_records: list[KeyRecord] = []  # that were applied here
         self._origin = origin
         self._tokens = tokens
-        self._judge: EventJudge | None = None  # by the present key state
+        self.judge = judge
 
-    def on_event(self, seq: int, keys: int, recorded_at: bytes, statement: bytes) -> None:
-        """Take the next event, if it is in order and its statement the one that was recorded."""
+    def on_events(self, first: int, keys: int, times: Sequence[bytes], statements: Sequence[bytes]) -> None:
+        """Take the next events, if they are in order and their statements those that were recorded."""
         self.keys.note_link(keys)
-        if self.keys.registry is None:
-            self.result.unjudged_count += 1
+        registry = self.keys.registry
+        if registry is None:
+            self.result.unjudged_count += len(statements)
             return
-        if self._judge is None:
-            self._judge = EventJudge(self.keys.registry)
-        try:
-            if self._judge.accepts(statement, recorded_at):
-                self.result.verified_count += 1
-                return
-        except Exception as error:  # hostile bytes may break anything: that is a finding, never a traceback
-            self._take(_unforeseen(error, seq))
-            return
-        moment = entries.parse_time(recorded_at.decode())
-        self._verify(Entry(seq, "event", moment, b"", b"", keys), statement, self.keys.registry)
+        if self.judge is None or self.judge.registry is not registry:
+            self.judge = EventJudge(registry)
+        left = self.judge.leaves(statements, times)
+        self.result.verified_count += len(statements) - len(left)
+        for place in left:
+            moment = entries.parse_time(times[place].decode())
+            entry = Entry(first + place, "event", moment, b"", b"", keys)
+            self._verify(entry, statements[place], registry)
 
     def on_record(self, seq: int, entry: Entry, statement: bytes | None) -> Iterable[Finding]:
         """Take the next entry that the tree proves; its statement is None where it is missing or another."""
         if entry.kind in KEY_KINDS:
             self.key_records.append((entry, statement))
             self.result.add(self.keys.apply(entry, statement))
-            self._judge = None
             return ()
         self.keys.note_link(entry.keys)
         if statement is not None and entry.kind in KINDS:

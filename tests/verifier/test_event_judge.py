@@ -204,3 +204,12 @@ def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         assert quick(judge_, sign(aud=[world().origin, f"x{number}"]))
     assert len(judge_._known) <= 3
+
+
+def test_of_many_events_only_those_that_are_not_accepted_are_left_to_the_exact_judge() -> None:
+    good, torn = sign(), sign()[:-1]
+    many = [good, sign("brief"), torn, sign("nobody"), b"\xff..", sign("curve"), sign("brief")]
+    times = [render_time(NOON).encode()] * 6 + [render_time(LAST + timedelta(days=1)).encode()]
+    for judge_ in (EventJudge(world().registry), learned()):
+        assert judge_.leaves(many, times) == [2, 3, 4, 6]
+        assert judge_.leaves([good], times[:1]) == []
