@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -484,10 +486,38 @@ def test_a_log_that_broke_its_own_rules_is_named(change: Callable, code: str, se
         assert found(report) == [(seq, code, None)]
 
 
-def test_a_time_that_goes_back_is_named() -> None:
+@pytest.mark.parametrize("at", [5, 11, 12, 13, 18])
+def test_a_time_that_goes_back_is_named(at: int) -> None:
     early = entries.parse(chain_entries(sample_statements(1))[0]).recorded_at
-    report = run(committed(setter(5, recorded_at=early)))
-    assert found(report) == [(5, "entry.recorded_at", None)]
+    report = run(committed(setter(at, recorded_at=early)))
+    assert found(report) == [(at, "entry.recorded_at", None)]
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [(5, b"13"), (8, b"32"), (11, b"24"), (14, b"60"), (17, b"60"), (24, b"aZ"), (25, b"00"), (4, b"T0")],
+)
+@pytest.mark.parametrize("at", [1, 20, 39])
+def test_what_is_no_time_is_named_among_events_in_order(place: int, text: bytes, at: int) -> None:
+    samples = sample_statements(40, key_every=100)
+    rows: list[bytes] = []
+    for seq, entry in enumerate(chain_entries(samples)):
+        if rows:
+            prev = b2a_base64(entries.leaf_hash(rows[-1]), newline=False)
+            entry = re.sub(rb'"prev":"[^"]*"', b'"prev":"' + prev + b'"', entry)
+        if seq == at:
+            start = entry.index(b'"recorded_at":"') + len(b'"recorded_at":"') + place
+            entry = entry[:start] + text + entry[start + 2 :]
+        rows.append(entry)
+    seen: list[int] = []
+    report = run(
+        MemoryLedger(rows, [statement for _, statement in samples]),
+        on_events=lambda first, keys, times, held: seen.extend(range(first, first + len(held))),
+    )
+    assert found(report) == [(at, "entry.recorded_at", None)]
+    assert report.entries_checked == 39
+    assert at not in seen
+    assert {*range(1, 40)} - {*seen} <= {at, at + 1}
 
 
 def test_an_unknown_kind_is_never_a_pass() -> None:
