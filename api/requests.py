@@ -19,7 +19,8 @@ JOSE = "application/jose"
 JWS_LINES = "application/vnd.tallystick.jws-lines"
 
 ARGUMENT_LENGTH_MAX = 2048  # a Digital Link with every qualifier is under 300 characters
-INTEGER_DIGITS_MAX = 19  # positions are below 2**63
+INTEGER_DIGITS_MAX = 19
+INTEGER_MAX = 2**63 - 1  # positions are below 2**63
 
 
 def read_arguments(*names: str) -> dict[str, str]:
@@ -77,7 +78,8 @@ def require_integer(arguments: dict[str, str], name: str) -> int:
 def parse_integer(text: str, name: str) -> int:
     """Decimal digits without sign, space or leading zero: one number has one spelling, and one cache key."""
     plain = text.isascii() and text.isdigit() and len(text) <= INTEGER_DIGITS_MAX
-    if not plain or (text[0] == "0" and text != "0"):
+    # Above it is no position, and no store has a number for it.
+    if not plain or (text[0] == "0" and text != "0") or int(text) > INTEGER_MAX:
         raise RequestMalformed(
             "http.argument.integer",
             f"{name} is {text[:40]!r}; it must be a whole number like 0 or 41",
