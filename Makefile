@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
 
-.PHONY: help demo test test-faults lint bench bench-soak bench-large lock chromium postgres clean
+.PHONY: help demo test test-faults test-fuzz lint bench bench-soak bench-large lock chromium postgres clean
 
 help: ## show this list
 	@printf 'Tallystick: a ledger that lets anyone check what happened to a product.\n\n'
@@ -23,6 +23,9 @@ test: $(DEV_STAMP) chromium postgres lint ## check imports, style and types, the
 
 test-faults: $(DEV_STAMP) postgres ## the long fault run: FAULT_ROUNDS=100 kills of each process under load
 	@FAULT_ROUNDS=$${FAULT_ROUNDS:-100} $(BIN)/python -m pytest -m fault $(PYTEST_ARGS)
+
+test-fuzz: $(DEV_STAMP) ## the long run of schemathesis over our OpenAPI: FUZZ_EXAMPLES=50 random requests an operation
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/api/test_openapi_fuzz.py $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP) ## ruff, mypy strict, and the one-way import rules
 	@$(BIN)/ruff check .

@@ -73,12 +73,16 @@ SCHEMAS: Json = {
         **closed(
             {
                 "dest": text("Where reports are sent: an address that is open to the world.", format="uri"),
-                "signatureToken": text(
-                    "A secret. With it, each report is signed in `GS1-Signature`; it is never shown again.",
-                    pattern="^[!-~]+$",
-                    minLength=TOKEN_LENGTH_MIN,
-                    maxLength=TOKEN_LENGTH_MAX,
-                ),
+                "signatureToken": {
+                    **text(
+                        "A secret. With it, each report is signed in `GS1-Signature`; it is never shown"
+                        " again.",
+                        pattern="^[!-~]+$",
+                        minLength=TOKEN_LENGTH_MIN,
+                        maxLength=TOKEN_LENGTH_MAX,
+                    ),
+                    "type": ["string", "null"],
+                },
                 "initialRecordTime": text("Events recorded before it are not reported.", format="date-time"),
                 "reportIfEmpty": {"type": "boolean", "default": False},
                 "stream": {"const": True, "description": "Report each event as it is recorded."},
