@@ -89,6 +89,7 @@ class Rounds:
             self.crowd.pause()
             self.witness.look(self.crowd)
             self.witness.wait_until_merged()
+            print(f"{number} of {len(numbers)}, {name}: {self.crowd.count} answered", flush=True)
             if number % LOOK_AT_ALL_EVERY == 0:
                 self.witness.look_at_all(self.crowd)
         self.crowd.stop()
