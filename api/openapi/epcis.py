@@ -134,7 +134,11 @@ def _says(name: str, parameter: Parameter) -> str:
         return f"`{field}` is {_TIMES[operator]}."
     if operator in _NOUNS:
         return f"`{field}` is {_NOUNS[operator]} this."
-    words = ", in any spelling that CBV 2.0 has for it" if parameter.kind == families.WORDS else ""
+    words = (
+        ", in any spelling that CBV 2.0 has for it"
+        if parameter.kind == families.WORDS and name != "EQ_action"
+        else ""
+    )
     return f"`{field}` is {'this' if parameter.is_single else 'one of these'}{words}."
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from markupsafe import Markup, escape
 
+from api.openapi.epcis import SPOKEN
 from api.openapi.parts import Json
 
 SHOWN_METHODS = ("get", "post", "put", "patch", "delete")  # HEAD and OPTIONS are told of once, in words
@@ -235,14 +236,24 @@ def _reply(document: Json, status: str, given: Json) -> Reply:
     headers = [
         Row(name, kind_of(one.get("schema")), inline(one.get("description", "")), False)
         for name, one in ((name, _resolved(document, one)) for name, one in of.get("headers", {}).items())
+        if name not in SPOKEN  # told of once, below
     ]
     return Reply(status, inline(of["description"]), headers, _media(of.get("content", {})))
 
 
 def _media(content: Json) -> list[Media]:
+    """What is the same under two names is shown once."""
+    names: dict[bytes, list[str]] = {}
+    for name, of in content.items():
+        names.setdefault(orjson.dumps(of), []).append(name)
     return [
-        Media(name, kind_of(of.get("schema")), _rows(of.get("schema", {})), _example(of.get("example")))
-        for name, of in content.items()
+        Media(
+            " or ".join(same),
+            kind_of(of.get("schema")),
+            _rows(of.get("schema", {})),
+            _example(of.get("example")),
+        )
+        for same, of in ((same, content[same[0]]) for same in names.values())
     ]
 
 
