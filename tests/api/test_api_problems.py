@@ -132,9 +132,9 @@ def test_head_of_an_error_has_its_status_and_no_body(site):
 @pytest.mark.parametrize(
     ("media_type", "taken"),
     [
-        ("application/json", "application/jose, application/vnd.tallystick.jws-lines"),
+        ("application/octet-stream", "application/jose, application/vnd.tallystick.jws-lines"),
         ("text/plain", "application/jose, application/vnd.tallystick.jws-lines"),
-        ("application/jose+json", "application/jose, application/vnd.tallystick.jws-lines"),
+        ("application/jwt", "application/jose, application/vnd.tallystick.jws-lines"),
         ("multipart/form-data; boundary=x", "application/jose, application/vnd.tallystick.jws-lines"),
         ("application/x-www-form-urlencoded", "application/jose, application/vnd.tallystick.jws-lines"),
         (None, "application/jose, application/vnd.tallystick.jws-lines"),

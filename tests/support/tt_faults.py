@@ -76,7 +76,7 @@ def install(monkeypatch: Any, faults: Faults) -> None:
     class Cursor(sqlite.dbapi.Cursor):
         def execute(self, sql: str, *args: Any) -> Any:
             verb = sql.split(" ", 1)[0]
-            if verb in READING:
+            if verb in READING or sql == "BEGIN DEFERRED":  # of a read
                 return super().execute(sql, *args)
             run = super().execute
             return faults.step(_name(sql), lambda: run(sql, *args), disk_error)

@@ -269,11 +269,11 @@ def test_a_huge_attribute_or_text_is_refused_by_size_or_length():
 
 def test_many_attributes_of_one_element_take_linear_time():
     many = " ".join(f'ex:a{i}="1"' for i in range(20_000))
-    started = time.perf_counter()
+    started = time.process_time()
     read = read_document(
         document(EVENT_2_0.replace("<ObjectEvent>", f"<ObjectEvent {many}>")), validate=False
     )
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 4
     assert read.events[0].value["ex:a19999"] == "1"
 
 
