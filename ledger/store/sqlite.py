@@ -282,6 +282,15 @@ class SqliteStore(SqliteReader):
         finally:
             raw.close()
 
+    def find_unique(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        # Nobody else writes: no transaction is needed to see one moment.
+        with _refused("read"), _translated("read"):
+            raw = self._engine.raw_connection()
+            try:
+                return _find_unique(raw.cursor(), keys)
+            finally:
+                raw.close()
+
     def publish(self, expected_size: int, note: bytes, published_at: datetime) -> None:
         self._require_files()
         with _translated("publish"), self._engine.begin() as connection:
