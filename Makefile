@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two cores are enough for all of it in some minutes; a file's tests stay together, for they share their servers.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # One virtual environment, in two layers: what the product needs, and what its tests need on top.
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
