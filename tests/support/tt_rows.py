@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,10 @@ from sqlalchemy import Connection
 
 from ledger.store.entry_rows import pack_plain, unpack_entries
 from ledger.store.packing import gone, pack, unpack
+
+# The store's own SQLite: with two in one process the locks of one mean nothing to the other, and the first to
+# close takes the other's WAL away.
+from ledger.store.sqlite import dbapi
 
 
 def alter_entry(path: Path | str, seq: int, entry: bytes) -> None:
@@ -25,7 +28,7 @@ def alter_statement(path: Path | str, seq: int, statement: bytes | None) -> None
 
 def damage_row(path: Path | str, table: str, seq: int, body: bytes) -> None:
     """Put other bytes where the whole row stands that holds this one."""
-    with closing(sqlite3.connect(path)) as connection, connection:
+    with closing(dbapi.connect(path)) as connection, connection:
         drop_triggers(connection)
         changed = connection.execute(
             f"UPDATE {table} SET body = ? WHERE ? BETWEEN first_seq AND first_seq + count - 1", (body, seq)
@@ -39,14 +42,14 @@ def alter(connection: Connection, table: str, seq: int, value: bytes | None) -> 
     _alter(connection.exec_driver_sql, mark, table, seq, value)
 
 
-def drop_triggers(connection: sqlite3.Connection) -> None:
+def drop_triggers(connection: Any) -> None:
     """The triggers are theirs to drop."""
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
         connection.execute(f'DROP TRIGGER "{name}"')
 
 
 def _in_file(path: Path | str, table: str, seq: int, value: bytes | None) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
+    with closing(dbapi.connect(path)) as connection, connection:
         drop_triggers(connection)
         _alter(connection.execute, "?", table, seq, value)
 
