@@ -1,16 +1,13 @@
 """Step 9 of 9: processes that audit ranges of one ledger. After verifier.ranges, before range_audit.
 
-Each is started afresh (not forked: nothing of the caller's connections or
-locks goes along) and opens its own reader. They share nothing and believe
-nothing of each other. If the caller ends, however it ends, so do they.
+They come from one that was started afresh (verifier.crew_start; not forked of
+the caller: nothing of its connections or locks goes along), and each opens its
+own reader. They share nothing and believe nothing of each other. If the caller
+ends, however it ends, so do they.
 """
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +18,7 @@ from typing import Any, Protocol
 from keys.errors import Fault, Malformed
 from ledger import checkpoint as checkpoints
 from ledger.audit import LedgerReader, Plan
+from verifier.crew_start import CrewStart
 from verifier.errors import SourceFailed
 from verifier.ranges import Done, RangeAuditor, Setup, Task
 from verifier.signature_audit import KeyRecord
@@ -30,8 +28,6 @@ OpenReader = Callable[
 ]  # goes to another process: a function of a module, or a partial of one
 
 TASKS_PER_PROCESS_MAX = 2  # one under way, and the next one at hand
-STOP_TIMEOUT_S = 5.0
-_COMMAND = "import sys; sys.path[:] = sys.argv[2:]; from verifier.crew import work; work(int(sys.argv[1]))"
 
 
 class Crew(Protocol):
@@ -73,23 +69,25 @@ class OwnCrew:
 class ProcessCrew:
     """So many processes, each with a reader of its own. close() it, or use it in a `with`."""
 
-    def __init__(self, count: int, open_reader: OpenReader, setup: Setup) -> None:
+    def __init__(
+        self, count: int, open_reader: OpenReader, setup: Setup, start: CrewStart | None = None
+    ) -> None:
+        """start  one that is under way already; it is ours from here on"""
         self._load: dict[Connection, int] = {}
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start = start or CrewStart()
         try:
             for _ in range(count):
-                self._start(open_reader, setup)
+                self._add(open_reader, setup)
+            self._start.no_more_workers()
         except BaseException:
             self.close()
             raise
 
-    def _start(self, open_reader: OpenReader, setup: Setup) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Not by multiprocessing.Process: that would load the caller's whole program once more.
-            command = [sys.executable, "-c", _COMMAND, str(theirs.fileno()), *sys.path]
-            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
-        connection = Connection(ours.detach())
+    def _add(self, open_reader: OpenReader, setup: Setup) -> None:
+        try:
+            connection = Connection(self._start.add_worker().detach())
+        except OSError as error:
+            raise _ended() from error
         self._load[connection] = 0
         self._tell(connection, (open_reader, setup))
 
@@ -127,14 +125,7 @@ class ProcessCrew:
         """End the processes; what they are at is lost."""
         for connection in self._load:
             connection.close()
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:  # pragma: no cover  # stuck in a read that never ends
-                process.kill()
-                process.wait()
+        self._start.close()
 
     def __enter__(self) -> ProcessCrew:
         return self
@@ -156,7 +147,6 @@ def _ended() -> SourceFailed:
 
 def work(descriptor: int) -> None:
     """One process's life: until the caller closes the connection, or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller hears it too, and ends us
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):
         try:

@@ -31,6 +31,7 @@ from verifier.anchored_tree import check_anchored_times, check_anchored_trees
 from verifier.anchors import Anchor, AnchorTimes, token_verifier
 from verifier.checkpoints import open_checkpoint
 from verifier.crew import Crew, OpenReader, OwnCrew, ProcessCrew
+from verifier.crew_start import CrewStart
 from verifier.errors import EvidenceRefuted, NotPinned
 from verifier.key_history import Doubt, find_doubts, introductions
 from verifier.range_audit import Audited, RangeAudit, Resume
@@ -76,6 +77,7 @@ def audit(
     processes: int | None = None,
     state_file: Path | None = None,
     structure_only: bool = False,
+    crew_start: CrewStart | None = None,
 ) -> Report:
     """Check everything in a ledger that can be checked from its bytes and pinned keys.
 
@@ -86,6 +88,7 @@ def audit(
     processes        that share a long ledger; by default one per core
     state_file       where an audit that was interrupted goes on, and notes how far it came
     structure_only   verify no signature of a statement: the verdict then is UNKNOWN-KEY at best
+    crew_start       where processes come from, if it was started early; the caller closes it
 
     Faults of the ledger become rows of the report. A reader that cannot read
     raises its own Fault. One signature verification per statement.
@@ -120,7 +123,7 @@ def audit(
             least = PARALLEL_MIN_STRUCTURE if structure_only else PARALLEL_MIN
             if open_reader is None or shared_by == 1 or count < least:
                 return OwnCrew(reader, setup)
-            return stack.enter_context(ProcessCrew(shared_by, open_reader, setup))
+            return stack.enter_context(ProcessCrew(shared_by, open_reader, setup, crew_start))
 
         audited = RangeAudit(
             reader,

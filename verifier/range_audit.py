@@ -136,7 +136,7 @@ class RangeAudit:
         waiting: dict[int, Done] = {}
         while run.tiles_done < plan.tile_count:
             while following < plan.tile_count and under_way + len(waiting) < window:
-                end = plan.tile_count if to_the_end else self._end_after(following, plan)
+                end = plan.tile_count if to_the_end else self._end_after(following, plan, crew.tasks_max)
                 is_next = following == run.tiles_done
                 crew.submit(
                     Task(
@@ -173,10 +173,13 @@ class RangeAudit:
         crew.begin(plan, [*self._key_records, *ahead], self._keys.place.gap)
 
     @staticmethod
-    def _end_after(first: int, plan: Plan) -> int:
-        """Give the range's end: whole tiles, then the partial one by itself, so that both can be resumed."""
-        whole = plan.size // TILE_WIDTH
-        return min(first + RANGE_TILES, whole) if first < whole else plan.tile_count
+    def _end_after(first: int, plan: Plan, tasks_max: int) -> int:
+        """Give the range's end: whole tiles, then the partial one by itself, so that both can be resumed.
+
+        The last ranges are smaller and smaller: all are at work until the end.
+        """
+        left = plan.size // TILE_WIDTH - first
+        return first + max(1, min(RANGE_TILES, left // tasks_max)) if left else plan.tile_count
 
     def _holds(self, done: Done, plan: Plan) -> bool:
         outcome = done.outcome

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -17,13 +18,7 @@ import click
 import orjson
 
 from keys.errors import Fault
-from ledger.audit import LedgerReader
-from tallystick.commands.report_text import print_report, print_summary
-from traceability.gs1 import canonical
-from verifier import evidence, receipt
-from verifier.bundle import BUNDLE_SIZE_MAX
-from verifier.forks import find_forks
-from verifier.trust import Trust, load_trust
+from verifier.crew_start import CrewStart
 from verifier.verdict import (
     EXIT_FORK,
     EXIT_INTERRUPTED,
@@ -36,11 +31,14 @@ from verifier.verdict import (
     worst_exit_code,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what only one of the commands needs, or the process that its workers come from needs too
+    from ledger.findings import LedgerReader
     from ledger.store.opening import Database
+    from verifier.trust import Trust
 
 RECEIPT_START = b"c2sp.org/tlog-proof@"
 KEPT_SIZE_MAX = 1024 * 1024
+LONG_FILE_SIZE = 8 << 20  # bytes; about where an audit is shared out
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 trust_option = click.option(
@@ -77,11 +75,16 @@ def verify(files: tuple[Path, ...], trust_folder: Path | None, epc: str | None, 
     A receipt is checked against its statement if that file is given as well: tallystick verify --trust
     DIR order-17.tlog-proof order-17.jws
     """
+    from tallystick.commands.report_text import print_report, print_summary
+    from verifier import receipt
+    from verifier.bundle import BUNDLE_SIZE_MAX
+    from verifier.forks import find_forks
+
     with _interruptible():
         if epc is not None:
             _require_identifier(epc)
         trust = _load_trust(trust_folder)
-        contents = [(file, _read(file)) for file in files]
+        contents = [(file, _read(file, BUNDLE_SIZE_MAX)) for file in files]
         statements = {sha256(raw).digest(): raw for _, raw in contents if _is_statement(raw)}
         claimed = {receipt.statement_digest_of(raw) for _, raw in contents if raw.startswith(RECEIPT_START)}
         named: list[tuple[str, Report]] = []
@@ -170,18 +173,23 @@ def audit(
 
     The ledger is a database, or the http address of its server or of a published copy of it.
     """
-    from verifier.ledger_audit import Freshness
-    from verifier.ledger_audit import audit as audit_ledger
-
     if sum(place is not None for place in (source, database, url)) != 1:
         raise click.UsageError("Give one ledger: SOURCE, --database or --url.")
     if source is not None:
         database, url = (None, source) if source.startswith(("http://", "https://")) else (source, None)
     if url is not None and not URL.fullmatch(url):
         raise click.BadParameter(f"{url!r} is no http or https address", param_hint="--url")
-    address = None if database is None else _database(database)
-    open_reader = _opener(address, url)
-    with _interruptible(), _reader(open_reader) as reader:
+    with _interruptible(), ExitStack() as stack:
+        crew_start = None
+        if not structure_only and processes != 1 and (processes or os.cpu_count() or 1) > 1:
+            # At once, so that it imports while we do.
+            crew_start = _start_crew(database, stack)
+        from verifier.ledger_audit import Freshness
+        from verifier.ledger_audit import audit as audit_ledger
+
+        address = None if database is None else _database(database)
+        open_reader = _opener(address, url)
+        reader = stack.enter_context(_reader(open_reader))
         started = time.perf_counter()
         with _progress(shown=not as_json and sys.stderr.isatty()) as progress:
             report = audit_ledger(
@@ -194,16 +202,34 @@ def audit(
                 processes=processes,
                 state_file=state_file,
                 structure_only=structure_only,
+                crew_start=crew_start,
             )
         elapsed_s = time.perf_counter() - started
         if as_json:
             _print_json({**report.to_json(), "elapsed_s": round(elapsed_s, 3)})
         else:
+            from tallystick.commands.report_text import print_report
+
             print_report(str(address or url), report, elapsed_s=elapsed_s)
     sys.exit(report.exit_code)
 
 
+def _start_crew(database: str | None, stack: ExitStack) -> CrewStart | None:
+    """Start where processes come from, if the ledger looks as if it will be shared out."""
+    modules = ["verifier.url_reader" if database is None else "ledger.store.opening"]
+    if database is not None and "://" not in database and not database.startswith("env:"):
+        try:
+            if os.stat(database).st_size < LONG_FILE_SIZE:
+                return None
+        except OSError:
+            return None  # which is told where it is opened
+        modules = ["ledger.store.sqlite"]
+    return stack.enter_context(CrewStart([*modules, "verifier.crew"]))
+
+
 def _verify_one(raw: bytes, trust: Trust, epc: str | None, statements: dict[bytes, bytes]) -> Report:
+    from verifier import evidence, receipt
+
     if raw.startswith(RECEIPT_START):
         return receipt.verify(raw, trust, statement=statements.get(receipt.statement_digest_of(raw) or b""))
     return evidence.verify(raw, trust, expected_subject=epc)
@@ -230,6 +256,8 @@ def _name(file: Path) -> str:
 
 def _require_identifier(epc: str) -> None:
     """A mistyped identifier is no evidence against anybody's file."""
+    from traceability.gs1 import canonical
+
     try:
         canonical(epc)
     except Fault as fault:
@@ -242,6 +270,8 @@ def _is_statement(raw: bytes) -> bool:
 
 
 def _load_trust(folder: Path | None) -> Trust:
+    from verifier.trust import Trust, load_trust
+
     if folder is None:
         return Trust()
     try:
@@ -251,7 +281,7 @@ def _load_trust(folder: Path | None) -> Trust:
         sys.exit(EXIT_USAGE)
 
 
-def _read(file: Path, size_max: int = BUNDLE_SIZE_MAX) -> bytes:
+def _read(file: Path, size_max: int) -> bytes:
     """A byte more than is allowed, so that whoever parses it sees that it is too long."""
     try:
         with file.open("rb") as stream:

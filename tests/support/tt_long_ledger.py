@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import cache
 from hashlib import sha256
 
@@ -75,6 +76,11 @@ def make_long_world() -> World:
 
 def broken_reader() -> LedgerReader:
     raise SourceFailed("source.down", "nobody is there")
+
+
+def sleeping_reader() -> LedgerReader:
+    time.sleep(60)
+    raise AssertionError
 
 
 def surprising_reader() -> LedgerReader:

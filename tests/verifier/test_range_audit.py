@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tt_evidence import World, store_in_sqlite
-from tt_long_ledger import EndingReader, broken_reader, make_long_world, surprising_reader
+from tt_long_ledger import EndingReader, broken_reader, make_long_world, sleeping_reader, surprising_reader
 
 from ledger.audit import LedgerReader
 from ledger.store.sqlite import open_reader
 from verifier import crew as crews
 from verifier import ledger_audit, range_audit
 from verifier.crew import OwnCrew, ProcessCrew
+from verifier.crew_start import CrewStart
 from verifier.errors import SourceFailed, StateMalformed
 from verifier.ranges import Done, RangeAuditor, Setup
 from verifier.trust import Trust
@@ -74,7 +77,9 @@ class CrewOfFour:
 
 def audit_by_four(world: World, seed: int, trust: Trust | None = None, **options: object) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger_audit, "ProcessCrew", lambda _, opener, setup: CrewOfFour(opener(), setup, seed))
+        patch.setattr(
+            ledger_audit, "ProcessCrew", lambda _, opener, setup, __: CrewOfFour(opener(), setup, seed)
+        )
         return ledger_audit.audit(
             world, trust or world.trust(), open_reader=lambda: world, processes=4, **options
         )  # type: ignore[arg-type]
@@ -192,12 +197,44 @@ def test_real_processes_give_the_same_report(world: World, database: Path) -> No
 )
 def test_a_process_that_fails_is_heard(opener: Callable, error: type[Exception], words: str) -> None:
     with ProcessCrew(1, opener, Setup("x", (), True)) as crew:
-        pids = [process.pid for process in crew._processes]
+        pids = [crew._start.process.pid, *children_of(crew._start.process.pid)]
         with pytest.raises(error, match=words):
             crew.take()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_workers_end_at_once_with_the_audit_whatever_they_are_at() -> None:
+    with ProcessCrew(3, sleeping_reader, Setup("x", (), True)) as crew:
+        deadline = time.monotonic() + 20
+        while len(workers := children_of(crew._start.process.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(workers) == 3
+        os.kill(workers[0], signal.SIGKILL)
+        with pytest.raises(SourceFailed, match="ended before its time"):
+            crew.take()
+    for pid in (crew._start.process.pid, *workers):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_start_that_nobody_needs_ends_when_it_is_closed() -> None:
+    with CrewStart(["ledger.store.sqlite"]) as start:
+        pass
+    assert start.process.returncode is not None
+
+
+def test_a_start_that_has_ended_decides_nothing(database: Path) -> None:
+    with CrewStart() as start:
+        start.process.kill()
+        start.process.wait()
+        with pytest.raises(SourceFailed, match="ended before its time"):
+            ProcessCrew(1, partial(open_reader, database), Setup("x", (), True), start)
 
 
 def test_a_reader_that_sees_less_than_was_seen_before_decides_nothing(database: Path) -> None:
@@ -209,10 +246,9 @@ def test_a_reader_that_sees_less_than_was_seen_before_decides_nothing(database: 
 
 def test_processes_end_with_their_caller(database: Path) -> None:
     crew = ProcessCrew(2, partial(open_reader, database), Setup("x", (), True))
-    processes = list(crew._processes)
     for connection in crew._load:
         connection.close()  # as the system does when the caller is killed
-    assert [process.wait(20) for process in processes] == [0, 0]
+    assert crew._start.process.wait(20) == 0  # after all its workers
 
 
 # Going on.
