@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,21 @@ from typing import Any
 from sqlalchemy import inspect
 
 from ledger import entry as entry_format
-from ledger.entry import Entry
-from ledger.store import schema, sqlite
-from ledger.store.entry_rows import pack_entries
+from ledger.entry import Like
+from ledger.store import entry_rows, schema, sqlite
 from ledger.store.name_runs import pack_names
 from ledger.store.name_runs_merge import NameIndex
 from ledger.store.packing import pack_parts
 from ledger.store.protocol import Head, Rows
 from projection import store as projection_store
 from projection.cache import Cache
-from projection.engine import Engine
+from projection.engine import Engine, Found
 from projection.projector import Projector
 from traceability.gs1.check_digit import check_digit
 from traceability.names import index_key
+from traceability.queries.model import Query
 from traceability.queries.parameters import parse_url
+from traceability.queries.tokens import LIFETIME_S, Cursor, seal
 
 BATCH = 4_096
 EPCS = 5
@@ -65,33 +67,49 @@ GTINS = [gtin_of(product) for product in range(PRODUCTS)]
 
 def packs_of(number: int) -> list[tuple[int, int]]:
     """(product, serial) of the packs that event `number` sees: the same group every STRETCH events."""
-    block, place = divmod(number, SEEN * STRETCH)
-    group = block * STRETCH + place % STRETCH
+    group = group_of(number)
     return [(group % PRODUCTS, group * EPCS + i) for i in range(EPCS)]
+
+
+def group_of(number: int) -> int:
+    block, place = divmod(number, SEEN * STRETCH)
+    return block * STRETCH + place % STRETCH
 
 
 def urn_of(product: int, serial: int) -> str:
     return f"urn:epc:id:sgtin:{9521000 + product % COMPANIES:07}.0{product // COMPANIES:05}.{serial}"
 
 
-def event_of(number: int, chance: random.Random) -> dict[str, Any]:
-    moment = START + timedelta(seconds=number, minutes=-chance.randrange(2880))
-    return {
-        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
-        "type": "ObjectEvent",
-        "eventID": f"urn:uuid:{chance.getrandbits(128):032x}",
-        "eventTime": moment.isoformat().replace("+00:00", "Z"),
-        "eventTimeZoneOffset": "+00:00",
-        "epcList": [urn_of(*pack) for pack in packs_of(number)],
-        "action": "OBSERVE",
-        "bizStep": STEPS[number // STRETCH % len(STEPS)] if chance.random() < 0.7 else chance.choice(STEPS),
-        "disposition": "in_progress",
-        "readPoint": {"id": f"urn:epc:id:sgln:9521000.{chance.randrange(PLACES):05}.0"},
-        "bizLocation": {"id": f"urn:epc:id:sgln:9521000.{chance.randrange(PLACES):05}.0"},
-        "bizTransactionList": [
-            {"type": "po", "bizTransaction": f"urn:epcglobal:cbv:bt:9521000000001:{chance.randrange(10**6)}"}
-        ],
-    }
+def event_of(number: int, chance: random.Random) -> bytes:
+    """One event in JSON. Written and not serialised: making ten million should not take the longest."""
+    moment = START + timedelta(seconds=number, minutes=-int(2880 * chance.random()))
+    often = STEPS[number // STRETCH % len(STEPS)]
+    return _EVENT % (
+        b"%032x" % chance.getrandbits(128),
+        moment.isoformat()[:19].encode(),
+        b'","'.join(urn for urn, _ in packs_named(group_of(number))),
+        (often if chance.random() < 0.7 else STEPS[int(len(STEPS) * chance.random())]).encode(),
+        int(PLACES * chance.random()),
+        int(PLACES * chance.random()),
+        int(10**6 * chance.random()),
+    )
+
+
+_EVENT = (
+    b'{"@context":["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],"type":"ObjectEvent",'
+    b'"eventID":"urn:uuid:%b","eventTime":"%bZ","eventTimeZoneOffset":"+00:00","epcList":["%b"],'
+    b'"action":"OBSERVE","bizStep":"%b","disposition":"in_progress",'
+    b'"readPoint":{"id":"urn:epc:id:sgln:9521000.%05d.0"},'
+    b'"bizLocation":{"id":"urn:epc:id:sgln:9521000.%05d.0"},'
+    b'"bizTransactionList":[{"type":"po","bizTransaction":"urn:epcglobal:cbv:bt:9521000000001:%d"}]}'
+)
+
+
+@lru_cache(maxsize=2 * STRETCH)  # the packs of one stretch are seen again in the next one
+def packs_named(group: int) -> list[tuple[bytes, tuple[int, int]]]:
+    """(URN, (ordinal, index key)) of each pack of a group."""
+    packs = [(group % PRODUCTS, group * EPCS + i) for i in range(EPCS)]
+    return [(urn_of(p, s).encode(), (0, index_key(f"{STEM}{GTINS[p]}/21/{s}"))) for p, s in packs]
 
 
 def fill(file: Path, wanted: int) -> None:
@@ -108,27 +126,19 @@ def fill(file: Path, wanted: int) -> None:
         numbers = range(size, min(wanted, size + BATCH))
         statements = [_statement(header, event_of(number, chance), chance) for number in numbers]
         prev = head.last_leaf_hash if head is not None else entry_format.ZERO_PREV
-        entries = []
         recorded = START + timedelta(seconds=numbers[-1])
-        for number, statement in zip(numbers, statements, strict=True):
-            kind = "event" if number else "genesis"
-            entries.append(
-                entry_format.render(Entry(number, kind, recorded, prev, sha256(statement).digest(), 0))
-            )
-            prev = entry_format.leaf_hash(entries[-1])
-        names = [
-            pack_names((0, index_key(f"{STEM}{GTINS[p]}/21/{s}")) for p, s in packs_of(n)) for n in numbers
-        ]
+        digests = [sha256(statement).digest() for statement in statements]
+        rows: list[tuple[int, bytes]] = []
+        for kind, some in (("genesis", digests[: 1 if size == 0 else 0]), ("event", digests)):
+            done = sum(count for count, _ in rows)
+            like = Like(kind, entry_format.render_time(recorded), 0)
+            leaves = entry_format.chain(like, size + done, prev, some[done:])
+            rows += entry_rows.pack_alike(like, [prev, *leaves[:-1]][: len(leaves)], some[done:])
+            prev = leaves[-1] if leaves else prev
+        names = [pack_names(name for _, name in packs_named(group_of(number))) for number in numbers]
         new = Head(numbers[-1] + 1, prev, prev, 0, recorded, b"", b"", None, numbers[-1] + 1)
-        writer.append(
-            head,
-            Rows(
-                size, pack_entries(size, entries), pack_parts(statements),
-                [number.to_bytes(8, "big") for number in numbers], names,
-            ),
-            new,
-            [],
-        )  # fmt: skip
+        keys = [number.to_bytes(8, "big") for number in numbers]
+        writer.append(head, Rows(size, rows, pack_parts(statements), keys, names), new, [])
         head = new
         merging.keep_up(5.0)
     while merging.step():
@@ -136,8 +146,8 @@ def fill(file: Path, wanted: int) -> None:
     writer.close()
 
 
-def _statement(header: bytes, event: dict[str, Any], chance: random.Random) -> bytes:
-    payload = base64.urlsafe_b64encode(json.dumps(event, separators=(",", ":")).encode()).rstrip(b"=")
+def _statement(header: bytes, event: bytes, chance: random.Random) -> bytes:
+    payload = base64.urlsafe_b64encode(event).rstrip(b"=")
     return b".".join((header, payload, base64.urlsafe_b64encode(chance.randbytes(64)).rstrip(b"=")))
 
 
@@ -205,25 +215,61 @@ def measure(engine: Callable[[], Engine], make: Callable[[], str], times: int) -
     }
 
 
-def page_through(engine: Engine, text: str, pages_max: int) -> dict[str, float]:
-    """The median of the first and of the last twenty pages, to the end or as many as asked for."""
+def page_through(engine: Engine, text: str, pages: int) -> dict[str, float]:
+    """Median ms of the first pages, of pages from the middle on, and of the last ones, to the real end.
+
+    Between them it jumps, with tokens made of the keys of events there, instead of asking for all pages.
+    """
     query = parse_url(text)
+    opposite = replace(query, order=replace(query.order, descending=not query.order.descending))
+    with engine.projection.snapshot() as snapshot:
+        bound = snapshot.state.next_seq
+        extents = snapshot.extents()
+    behind = _nth(engine, opposite, (pages - 1) * query.per_page + query.per_page // 2)
+    middle = extents[len(extents) // 2]
+    half = (middle.time_min + middle.time_max) // 2
+    figures: dict[str, float] = {"per_page": query.per_page}
+    for name, cursor in (
+        ("first", None),
+        ("middle", Cursor(bound, half, middle.first_seq)),
+        ("last", Cursor(bound, behind.key, behind.seq, behind.ordinal)),
+    ):
+        token = None
+        if cursor is not None:
+            token = seal(cursor, query.digest, engine.now() + LIFETIME_S, engine.key)
+        # Once unmeasured, so that each has at hand what a client who came page by page would have.
+        _pages(engine, query, token, pages)
+        taken, ended = _pages(engine, query, token, pages)
+        figures[f"{name}_ms"] = round(statistics.median(taken), 2)
+        figures[f"{name}_max_ms"] = round(max(taken), 2)
+        assert ended == (name == "last"), "the last pages, and only these, lead to the end"
+    return figures
+
+
+def _pages(engine: Engine, query: Query, token: str | None, pages: int) -> tuple[list[float], bool]:
+    """Milliseconds of so many pages from a token on, and whether there is none behind them."""
     taken: list[float] = []
-    token: str | None = None
-    while len(taken) < pages_max:
+    while len(taken) < pages:
         start = time.perf_counter()
         page = engine.search(replace(query, next_page_token=token), _anyone)
         taken.append(1000 * (time.perf_counter() - start))
         token = page.next_token
         if token is None:
             break
-    return {
-        "pages": len(taken),
-        "to_the_end": token is None,
-        "first20_ms": round(statistics.median(taken[:20]), 2),
-        "last20_ms": round(statistics.median(taken[-20:]), 2),
-        "p99_ms": round(sorted(taken)[int(len(taken) * 0.99)], 2),
-    }
+    return taken, token is None
+
+
+def _nth(engine: Engine, query: Query, count: int) -> Found:
+    """The event at this place of an answer, or the last one."""
+    found: list[Found] = []
+    token = None
+    while len(found) < count:
+        page = engine.search(replace(query, next_page_token=token), _anyone)
+        found += page.events
+        token = page.next_token
+        if token is None:
+            break
+    return found[:count][-1]
 
 
 def _anyone(typ: str) -> bool:
@@ -235,7 +281,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="keep the ledger here")
     parser.add_argument("--times", type=int, default=300, help="questions of each kind")
-    parser.add_argument("--pages", type=int, default=3_000, help="pages at most of each paging")
+    parser.add_argument("--pages", type=int, default=40, help="of paging: at its start, middle and end")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     chosen = parser.parse_args()
     figures: dict[str, Any] = {"events": chosen.events, "epc_rows": EPCS * chosen.events}
