@@ -13,6 +13,7 @@ from api import (
     captures,
     consumers,
     epcis_query,
+    epcis_root,
     event_capture,
     findings,
     headers,
@@ -56,6 +57,8 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
             )
     if services.queries is not None:
         app.register_blueprint(findings.blueprint(services.queries, reading))
+        # Before the page at the same path, which it shows to who reads pages.
+        app.register_blueprint(epcis_root.blueprint(lambda: app.view_functions["consumers.landing"]()))
         app.register_blueprint(
             epcis_query.blueprint(services.queries, reading, services.base_url, services.clock)
         )

@@ -5,22 +5,26 @@ Source: EPCIS 2.0, REST binding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
 from api.errors import NotAcceptable, RequestMalformed
-from api.event_queries import ALWAYS_DIGITAL_LINK, NEVER_TRANSLATES
+from api.event_queries import JSON_LD, NEVER_TRANSLATES, XML_URN, XML_WEB
 from api.problems import BAD_REQUEST, NO_CONTENT
 from traceability.queries.parameters import parse_url
+from traceability.translation import ALWAYS_DIGITAL_LINK, ALWAYS_URN
 
 Header = Callable[[str], "str | None"]
 
 VERSION = "2.0.0"
-JSON_TYPES = ("application/ld+json", "application/json")  # two names of what answers are in
-FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK)
+FORMATS = ("No_Preference", NEVER_TRANSLATES, ALWAYS_DIGITAL_LINK, ALWAYS_URN)
+# Words are kept as JSON has them, and XML has no bare words: each is translated in one way or the other.
+XML_FORMATS = ("No_Preference", XML_URN, XML_WEB)
+JSON_TYPES = (JSON_LD, "application/json")
+XML_TYPES = ("application/xml", "text/xml")
 
 _CAPABILITIES = {
     "GS1-EPCIS-Version": VERSION,
@@ -29,7 +33,6 @@ _CAPABILITIES = {
     "GS1-CBV-Version": VERSION,
     "GS1-CBV-Min": VERSION,
     "GS1-CBV-Max": VERSION,
-    "GS1-CBV-XML-Format": NEVER_TRANSLATES,
     "GS1-Vendor-Version": "tallystick-1",
 }
 
@@ -38,19 +41,21 @@ def _nothing_more() -> Mapping[str, str]:
     return {}
 
 
-def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _nothing_more) -> None:
+def negotiated(
+    blueprint: Blueprint,
+    more: Callable[[], Mapping[str, str]] = _nothing_more,
+    types: Sequence[str] = JSON_TYPES,
+) -> None:
     """Let a blueprint refuse versions and formats that are not spoken here, and announce those that are.
 
-    more  headers besides, of every answer
+    more   headers besides, of every answer
+    types  media types that some of its routes answer in
     """
 
     @blueprint.before_request
     def require_spoken() -> None:
         negotiate(request.headers.get)
-        if request.accept_mimetypes and request.accept_mimetypes.best_match(JSON_TYPES) is None:
-            raise NotAcceptable(
-                "epcis.accept", f"answers here are in {' or '.join(JSON_TYPES)}, and Accept takes neither"
-            )
+        media_type(*types)
 
     @blueprint.after_request
     def announce(response: Response) -> Response:
@@ -66,6 +71,8 @@ def negotiated(blueprint: Blueprint, more: Callable[[], Mapping[str, str]] = _no
         # As OPTIONS, and where what was wanted is refused: all that is spoken.
         spoken = is_options or response.status_code >= BAD_REQUEST
         response.headers.setdefault("GS1-EPC-Format", ", ".join(FORMATS) if spoken else epc_format())
+        if spoken:
+            response.headers.setdefault("GS1-CBV-XML-Format", ", ".join(XML_FORMATS))
         return response
 
 
@@ -88,6 +95,33 @@ def _epc_format(header: Header) -> str:
             "epcis.format", f"GS1-EPC-Format {wanted[:40]!r} is not served here; {', '.join(FORMATS)} are"
         )
     return NEVER_TRANSLATES if wanted == "No_Preference" else wanted
+
+
+def xml_format() -> str:
+    """How CBV words are to be spelled in an answer in XML: XML_URN or XML_WEB. Raises NotAcceptable."""
+    wanted = request.headers.get("GS1-CBV-XML-Format") or "No_Preference"
+    if wanted not in XML_FORMATS:
+        raise NotAcceptable(
+            "epcis.format",
+            f"GS1-CBV-XML-Format {wanted[:40]!r} is not served in XML; {', '.join(XML_FORMATS)} are",
+        )
+    return XML_URN if wanted == "No_Preference" else wanted
+
+
+def media_type(*offered: str) -> str:
+    """The one of the media types offered that the request likes best. Raises NotAcceptable.
+
+    The first one where it says nothing, or likes several as much.
+    """
+    accepted = request.accept_mimetypes
+    if not accepted:
+        return offered[0]
+    best: str | None = accepted.best_match(offered)
+    if best is None:
+        raise NotAcceptable(
+            "epcis.accept", f"answers here are in {' or '.join(offered)}, and Accept takes none of them"
+        )
+    return best
 
 
 def query_string() -> str:

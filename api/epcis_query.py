@@ -9,8 +9,9 @@
     GET, DELETE /queries/{name}
     GET /queries/{name}/events
 
-Answers are EPCISQueryDocuments in JSON-LD. `Tallystick-Covered` says up to which position of the log the
-answer looked; what was recorded since is in a later one. Source: EPCIS 2.0, REST binding.
+Answers are EPCISQueryDocuments in JSON-LD, or in XML where `Accept` asks for it. `Tallystick-Covered` says up
+to which position of the log the answer looked; what was recorded since is in a later one. Source: EPCIS 2.0,
+REST binding.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from urllib.parse import quote
 import orjson
 from flask import Blueprint, Response, request
 
-from api.epcis_headers import JSON_TYPES, epc_format, link_next, negotiated, paging, query_string
+from api.epcis_headers import (
+    JSON_TYPES,
+    XML_TYPES,
+    epc_format,
+    link_next,
+    media_type,
+    negotiated,
+    paging,
+    query_string,
+    xml_format,
+)
 from api.errors import NoSuchResource, RequestMalformed
 from api.event_queries import (
     EventQueries,
@@ -32,6 +43,7 @@ from api.event_queries import (
     query_document,
     shown,
     with_proof,
+    xml_document,
 )
 from api.problems import CREATED, NO_CONTENT
 from api.reading import Reading
@@ -48,8 +60,8 @@ from traceability.queries.model import Query
 from traceability.queries.parameters import parse_json, parse_url
 from traceability.queries.tokens import LIFETIME_S, open_name, seal_name
 
-JSON_LD = JSON_TYPES
 OURS = frozenset(("proof",))
+_PLAIN_FIRST = tuple(reversed(JSON_TYPES))  # kept queries are JSON, and no linked data
 
 
 def blueprint(
@@ -57,19 +69,31 @@ def blueprint(
 ) -> Blueprint:
     epcis = Blueprint("epcis_query", __name__)
 
-    negotiated(epcis)
+    negotiated(epcis, types=(*JSON_TYPES, *XML_TYPES))
 
     def may_read(typ: str) -> bool:
         return reading.may_read_typ(typ, None)
 
-    def answer(query: Query, path: str, name: str = "SimpleEventQuery") -> Response:
+    def answer(
+        query: Query, path: str, name: str = "SimpleEventQuery", nothing: NoSuchResource | None = None
+    ) -> Response:
+        """nothing: what to raise where no event answers."""
+        kind = media_type(*JSON_TYPES, *XML_TYPES)
+        in_xml = xml_format() if kind in XML_TYPES else None
         page = queries.engine.search(query, may_read)
+        if nothing is not None and not page.events:
+            raise nothing
         wanted = epc_format()
         events = [shown(found, wanted) for found in page.events]
         if _asks_for_proof():
             events = prove(page.events, events)
-        body = orjson.dumps(query_document(events, name, clock()))
-        response = Response(body, content_type=JSON_LD[0])
+        if in_xml is None:
+            body = orjson.dumps(query_document(events, name, clock()))
+        else:
+            body = xml_document(events, name, clock(), in_xml)
+        response = Response(body, content_type=kind)
+        if in_xml is not None:
+            response.headers["GS1-CBV-XML-Format"] = in_xml
         response.headers["Tallystick-Covered"] = str(page.covered)
         return _linked(response, base_url + path, page)
 
@@ -93,22 +117,21 @@ def blueprint(
     @epcis.get("/events/<path:event_id>")
     def event(event_id: str) -> Response:
         query = _with(asked(), f"EQ_eventID={quote(event_id, safe='')}", event_id)
-        response = answer(query, f"/events/{quote(event_id, safe='')}")
-        if not orjson.loads(response.get_data())["epcisBody"]["queryResults"]["resultsBody"]["eventList"]:
-            raise NoSuchResource("epcis.event", f"there is no event {event_id[:200]!r} here")
-        return response
+        nothing = NoSuchResource("epcis.event", f"there is no event {event_id[:200]!r} here")
+        return answer(query, f"/events/{quote(event_id, safe='')}", nothing=nothing)
 
     for kind in KINDS:
         _add_resource(epcis, kind, queries, answer, asked, may_read, base_url)
 
     @epcis.get("/queries")
     def list_queries() -> Response:
+        kind = media_type(*_PLAIN_FIRST)
         per_page, token = paging()
         now = queries.engine.now()
         after = "" if token is None else open_name(token, "queries", now, queries.engine.key)
         found = queries.kept.page(after, per_page + 1)
         body = orjson.dumps([{"name": one.name, "query": one.query} for one in found[:per_page]])
-        response = Response(body, content_type=JSON_LD[1])
+        response = Response(body, content_type=kind)
         if len(found) > per_page:
             expires = now + LIFETIME_S
             token = seal_name(found[per_page - 1].name, "queries", expires, queries.engine.key)
@@ -118,7 +141,8 @@ def blueprint(
     @epcis.post("/queries")
     def create_query() -> Response:
         read_arguments()
-        require_media_type(JSON_LD)
+        kind = media_type(*_PLAIN_FIRST)
+        require_media_type(JSON_TYPES)
         body = loads(read_body(QUERY_SIZE_MAX), size_max=QUERY_SIZE_MAX)
         if not isinstance(body, dict) or set(body) - {"@context"} != {"name", "query"}:
             raise RequestMalformed("epcis.query", 'a named query is {"name": "…", "query": {…}}')
@@ -130,15 +154,16 @@ def blueprint(
         parse_json(query)
         kept = queries.kept.create(body["name"], query, clock())
         answer_body = orjson.dumps({"name": kept.name, "query": kept.query})
-        response = Response(answer_body, status=CREATED, content_type=JSON_LD[1])
+        response = Response(answer_body, status=CREATED, content_type=kind)
         response.headers["Location"] = f"{base_url}/queries/{kept.name}"
         return response
 
     @epcis.get("/queries/<name>")
     def read_query(name: str) -> Response:
         read_arguments()
+        kind = media_type(*_PLAIN_FIRST)
         kept = queries.kept.read(name)
-        return Response(orjson.dumps({"name": kept.name, "query": kept.query}), content_type=JSON_LD[1])
+        return Response(orjson.dumps({"name": kept.name, "query": kept.query}), content_type=kind)
 
     @epcis.delete("/queries/<name>")
     def delete_query(name: str) -> Response:
@@ -189,17 +214,19 @@ def _add_resource(
             raise NoSuchResource("epcis.resource", f"no event here has {value[:200]!r} among its {kind}")
 
     def list_values() -> Response:
+        content_type = media_type(*JSON_TYPES)
         per_page, token = paging()
         listing = queries.resources.page(kind, per_page, token, may_read)
-        response = Response(orjson.dumps(collection(listing.values)), content_type=JSON_LD[0])
+        response = Response(orjson.dumps(collection(listing.values)), content_type=content_type)
         if listing.next_token is not None and listing.expires_at is not None:
             link_next(response, f"{base_url}/{kind}", listing.next_token, listing.expires_at)
         return response
 
     def below(value: str) -> Response:
         read_arguments()
+        content_type = media_type(*JSON_TYPES)
         require(value)
-        return Response(orjson.dumps(collection(["events"])), content_type=JSON_LD[0])
+        return Response(orjson.dumps(collection(["events"])), content_type=content_type)
 
     def events_of(value: str) -> Response:
         require(value)

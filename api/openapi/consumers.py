@@ -37,7 +37,14 @@ _NAMES = {
 
 def routes(_: Limits) -> list[Route]:
     return [
-        Route("/", "get", "lookUp", "Look up a pack by hand", answers={"200": answer("A form.", HTML, PAGE)}),
+        Route(
+            "/",
+            "get",
+            "lookUp",
+            "Look up a pack by hand",
+            "Who accepts JSON and no HTML gets EPCIS's collection of top-level resources instead.",
+            answers={"200": answer("A form.", HTML, PAGE)},
+        ),
         Route(
             "/find",
             "get",

@@ -237,15 +237,15 @@ def routes(_: Limits) -> list[Route]:
 
 
 def _events() -> Json:
-    return {
-        "200": answer(
-            "One page of events.",
-            LD,
-            schema("EPCISQueryDocument"),
-            example=_DOCUMENT,
-            headers=spoken(*PAGED, "Tallystick-Covered"),
-        )
-    }
+    page = answer(
+        "One page of events.",
+        LD,
+        schema("EPCISQueryDocument"),
+        example=_DOCUMENT,
+        headers=spoken(*PAGED, "Tallystick-Covered"),
+    )
+    page["content"]["application/xml"] = content(text())  # an EPCISQueryDocument of EPCIS 2.0 XML
+    return {"200": page}
 
 
 def _collection(member: str) -> Json:

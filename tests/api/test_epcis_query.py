@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 import pytest
 import tt_site
 from tt_site import Site
 
-from api.event_queries import EventQueries
+from api.event_queries import EventQueries, shown
 from ledger.proof import parse as parse_receipt
-from projection.engine import Engine
+from projection.engine import Engine, Found
 from projection.kept import open_kept
 from projection.projector import Projector
 from projection.resources import Resources
 from projection.store import open_reader, open_writer
 from tallystick.projector_process import assign_event_id
+from traceability.epcis_xml import read_document
 
 PACK = tt_site.pack_urn("1000000042")
 
@@ -226,7 +228,8 @@ def test_versions_and_formats_are_agreed_on(asking):
     for name, value in (
         ("GS1-EPCIS-Min", "2.1"), ("GS1-EPCIS-Max", "1.2"), ("GS1-EPCIS-Version", "1.2"),
         ("GS1-CBV-Min", "3"),
-        ("GS1-EPC-Format", "Always_EPC_URN"),
+        ("GS1-EPC-Format", "Always_Barcodes"),
+        ("Accept", "text/csv"),
     ):  # fmt: skip
         refused = asking.get("/events", 406, headers={name: value})
         assert json.loads(refused.data)["type"] == "epcisException:NotAcceptableException"
@@ -241,8 +244,110 @@ def test_versions_and_formats_are_agreed_on(asking):
     assert "urn:epc:id:" not in json.dumps([event.get("readPoint") for event in translated])
 
 
+def test_epcs_are_told_as_urns_where_the_event_shows_how(asking):
+    def told(epc_format):
+        return events_of(
+            asking.get("/events?perPage=1000&orderBy=eventTime", headers={"GS1-EPC-Format": epc_format})
+        )
+
+    plain, urns, links = map(told, ("No_Preference", "Always_EPC_URN", "Always_GS1_Digital_Link"))
+    assert {event["eventID"] for event in plain} == {event["eventID"] for event in urns}
+    for as_urn, as_link in zip(urns, links, strict=True):
+        for one in as_urn.get("epcList", ()):
+            assert one.startswith("urn:epc:id:") or "tallystick:untranslated" in as_urn
+        assert not any(one.startswith("urn:epc:id:sgtin") for one in as_link.get("epcList", ()))
+
+
+def test_what_cannot_be_told_as_urn_is_named(asking):
+    event = {
+        "@context": "x",
+        "type": "ObjectEvent",
+        "epcList": [f"https://id.gs1.org/01/{tt_site.GTIN}/21/5", PACK],
+    }
+    found = Found(7, 0, event, asking.site.clock(), "urn:x:1")
+    assert "tallystick:untranslated" not in shown(found, "Always_EPC_URN")
+    alone = {"@context": "x", "type": "ObjectEvent", "epcList": event["epcList"][:1]}
+    told = shown(replace(found, event=alone), "Always_EPC_URN")
+    assert told["epcList"] == alone["epcList"]
+    assert told["tallystick:untranslated"] == ["/epcList/0 gs1.company-prefix"]
+    assert told["@context"] == ["x", {"tallystick": "urn:tallystick:proof:"}]
+    assert alone["@context"] == "x"
+
+
+@pytest.mark.parametrize("proof", ["false", "true"])
+def test_answers_come_in_xml_too(asking, proof):
+    path = f"/events?perPage=1000&proof={proof}"
+    response = asking.get(path, headers={"Accept": "application/xml"})
+    assert response.headers["Content-Type"].partition(";")[0] == "application/xml"
+    assert response.headers["GS1-CBV-XML-Format"] == "Always_URN"
+    read = read_document(response.data)
+    assert [fault for event in read.events for fault in event.faults] == []
+    expected = events_of(asking.get(path))
+    assert [event.value["eventID"] for event in read.events] == [event["eventID"] for event in expected]
+    assert b"urn:epcglobal:cbv:bizstep:commissioning" in response.data
+    web = asking.get(
+        path, headers={"Accept": "text/xml;q=0.9, text/csv", "GS1-CBV-XML-Format": "Always_Web_URI"}
+    )
+    assert web.headers["Content-Type"].partition(";")[0] == "text/xml"
+    assert b"https://ref.gs1.org/cbv/BizStep-commissioning" in web.data
+    assert b"urn:epcglobal:cbv:bizstep:" not in web.data
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/events", {"Accept": "text/html"}),
+        ("/events", {"Accept": "application/xml", "GS1-CBV-XML-Format": "Never_Translates"}),
+        ("/events", {"Accept": "application/json;q=0"}),
+        ("/bizSteps", {"Accept": "application/xml"}),
+        ("/queries", {"Accept": "application/xml"}),
+    ],
+)
+def test_what_is_not_spoken_is_not_answered_otherwise(asking, path, headers):
+    refused = asking.get(path, 406, headers=headers)
+    assert json.loads(refused.data)["type"] == "epcisException:NotAcceptableException"
+    assert "Always_EPC_URN" in refused.headers["GS1-EPC-Format"]
+
+
+def test_the_media_type_is_the_one_asked_for(asking):
+    for accept, expected in (
+        ("*/*", "application/ld+json"),
+        ("application/json", "application/json"),
+        ("application/*", "application/ld+json"),
+        ("application/xml;q=0.5, application/ld+json", "application/ld+json"),
+    ):
+        assert asking.get("/events", headers={"Accept": accept}).headers["Content-Type"] == expected
+
+
+def test_the_top_lists_the_standards_nine_resources(asking):
+    for accept in ("application/json", "application/ld+json, text/html;q=0.1"):
+        response = asking.get("/", headers={"Accept": accept})
+        listed = json.loads(response.data)
+        assert listed["type"] == "Collection"
+        assert set(listed["member"]) == {
+            "queries", "capture", "events", "eventTypes", "epcs", "readPoints", "bizLocations",
+            "dispositions", "bizSteps",
+        }  # fmt: skip
+        assert len(listed["member"]) == 9
+        assert response.headers["GS1-EPCIS-Version"] == "2.0.0"
+    for headers in ({}, {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, {"Accept": "*/*"}):
+        page = asking.get("/", headers=headers)
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert b"Look up a pack" in page.data
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    asking.get("/", 406, headers={"Accept": "image/png"})
+
+
 def test_options_tell_what_is_spoken(asking):
-    for path in ("/events", "/queries", "/epcs", "/queries/x/events"):
+    for path in (
+        "/",
+        "/eventTypes/ObjectEvent/events",
+        "/events/urn:x:1",
+        "/events",
+        "/queries",
+        "/epcs",
+        "/queries/x/events",
+    ):
         response = asking.client.options(path)
         assert response.headers["GS1-EPCIS-Min"] == response.headers["GS1-EPCIS-Max"] == "2.0.0"
         assert "Never_Translates" in response.headers["GS1-EPC-Format"]

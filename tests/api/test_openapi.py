@@ -219,7 +219,9 @@ def test_events_come_in_what_is_welcome(site, accept, told):
 
 
 @pytest.mark.parametrize("path", ["/events", "/queries", "/bizSteps", "/capture"])
-@pytest.mark.parametrize("accept", ["application/xml", "text/html;q=0.9", "application/json;q=0", "a/b, c/d"])
+@pytest.mark.parametrize(
+    "accept", ["application/cbor", "text/html;q=0.9", "application/json;q=0", "a/b, c/d"]
+)
 def test_what_is_not_spoken_here_is_not_acceptable(site, path, accept):
     response = site.client.get(path, headers={"Accept": accept})
     assert response.status_code == 406

@@ -1,4 +1,4 @@
-"""Identifiers and words of an event as an asker wants them spelled, and what is told of those that cannot be."""
+"""Identifiers and words of an event as an asker wants them spelled, and what is told of those that stay."""
 
 from __future__ import annotations
 
