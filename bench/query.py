@@ -55,6 +55,7 @@ STEPS = ("commissioning", "packing", "shipping", "receiving", "storing")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEM = "https://id.gs1.org/01/"
 SEED = 20261120
+PLACE = "urn:epc:id:sgln:9521000.00007.0"
 
 
 def gtin_of(product: int) -> str:
@@ -306,8 +307,11 @@ def main() -> None:
             figures[name] = measure(engine, make, chosen.times)
             print(name.ljust(28), figures[name])
         for name, text in (
-            ("paging by eventTime", f"EQ_bizStep={STEPS[0]}&orderBy=eventTime&perPage=100"),
-            ("paging in log order", f"EQ_bizStep={STEPS[0]}&perPage=100"),
+            # As common at the log's end as at its start, so that pages differ by nothing but their place.
+            ("a place by eventTime", f"EQ_readPoint={PLACE}&orderBy=eventTime&perPage=100"),
+            ("a place in log order", f"EQ_readPoint={PLACE}&perPage=100"),
+            ("everything by eventTime", "orderBy=eventTime&perPage=100"),
+            ("everything in log order", "perPage=100"),
         ):
             figures[name] = page_through(engine(), text, chosen.pages)
             print(name.ljust(28), figures[name])

@@ -29,7 +29,7 @@ from projection import segments
 from projection.cache import Cache
 from projection.segments import Ints, Rows
 from projection.statements import (
-    LedgerReader,
+    RecordsReader,
     content_of,
     microseconds,
     moment_of,
@@ -58,7 +58,7 @@ MayRead = Callable[[str], bool]
 Place = tuple[int, int]
 
 
-class SearchedLedger(LedgerReader, Protocol):
+class SearchedLedger(RecordsReader, Protocol):
     """The ledger as answers read it."""
 
     def find_name(
@@ -498,7 +498,7 @@ class _Search:
         wanted: dict[int, list[int]] = {}
         for seq, ordinal in places:
             wanted.setdefault(seq, []).append(ordinal)
-        for seq, raw, entry in read_many(self._engine.ledger, wanted, entries=known is None):
+        for seq, entry, raw in read_many(self._engine.ledger, wanted):
             content = None if raw is None else content_of(raw)
             if content is None or not self._may_read(content.typ):
                 continue

@@ -16,14 +16,13 @@ from typing import Any, Protocol
 import orjson
 
 from keys.errors import Fault
+from ledger.store.protocol import RECORDS_MAX
 from traceability.readers import READERS, Content, read_content
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RECORDED = re.compile(rb'"recorded_at":"([0-9T:.\-]{26})Z"')
 _PLAIN = bytes.maketrans(b"-_", b"+/")
-RUN_GAP_MAX = 16  # positions read for nothing rather than asked for apart
-RUN_LENGTH_MAX = 512
 
 
 class LedgerReader(Protocol):
@@ -32,6 +31,12 @@ class LedgerReader(Protocol):
     def read_entries(self, start: int, end: int) -> Sequence[bytes]: ...
 
     def read_statements(self, start: int, end: int) -> Sequence[bytes | None]: ...
+
+
+class RecordsReader(LedgerReader, Protocol):
+    """The ledger as answers read it: here and there."""
+
+    def read_records(self, seqs: Sequence[int]) -> list[tuple[bytes, bytes | None]]: ...
 
 
 def content_of(raw: bytes) -> Content | None:
@@ -71,31 +76,13 @@ def moment_of(value: int) -> datetime:
     return EPOCH + timedelta(microseconds=value)
 
 
-def read_many(
-    ledger: LedgerReader, seqs: Iterable[int], *, entries: bool = False
-) -> Iterator[tuple[int, bytes | None, bytes]]:
-    """(seq, statement, entry) of these positions, ascending; neighbours are read together.
-
-    entries  False leaves them b""
-    """
-    for start, end, wanted in runs(sorted(set(seqs))):
-        statements = ledger.read_statements(start, end)
-        rows = ledger.read_entries(start, end) if entries else [b""] * len(statements)
-        for seq in wanted:
-            if seq - start < len(statements):
-                yield seq, statements[seq - start], rows[seq - start]
-
-
-def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int, list[int]]]:
-    """(start, end, positions) of stretches worth reading at once; seqs ascend."""
-    wanted: list[int] = []
-    for seq in seqs:
-        if wanted and (seq - wanted[-1] > RUN_GAP_MAX or seq - wanted[0] >= RUN_LENGTH_MAX):
-            yield wanted[0], wanted[-1] + 1, wanted
-            wanted = []
-        wanted.append(seq)
-    if wanted:
-        yield wanted[0], wanted[-1] + 1, wanted
+def read_many(ledger: RecordsReader, seqs: Iterable[int]) -> Iterator[tuple[int, bytes, bytes | None]]:
+    """(seq, entry, statement) of these positions, ascending."""
+    wanted = sorted(set(seqs))
+    for start in range(0, len(wanted), RECORDS_MAX):
+        some = wanted[start : start + RECORDS_MAX]
+        for seq, (entry, statement) in zip(some, ledger.read_records(some), strict=True):
+            yield seq, entry, statement
 
 
 def _decode(part: bytes) -> bytes:
