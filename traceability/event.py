@@ -105,7 +105,7 @@ class Event:
             return dict(self.value)
         if own is None:
             return {**self.value, "@context": outer}
-        return {**self.value, "@context": [*_listed(outer), *_listed(own)]}
+        return {**self.value, "@context": _joined(_listed(outer), _listed(own))}
 
     @property
     def type(self) -> str:
@@ -294,6 +294,13 @@ class Event:
 
 def _listed(value: Any) -> list[Any]:
     return value if type(value) is list else [value]
+
+
+def _joined(outer: list[Any], own: list[Any]) -> list[Any]:
+    """Both, each part once, as the schema asks: objects where they overrule, in the last place."""
+    linked = [part for part in outer if type(part) is str]
+    own = [part for part in own if type(part) is not str or part not in linked]
+    return [*(part for part in outer if part not in own), *own]
 
 
 def _named(identifier: str | None) -> Named | None:

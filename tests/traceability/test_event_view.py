@@ -194,6 +194,23 @@ def test_a_prefix_may_be_the_documents_and_an_unknown_one_has_no_namespace():
     assert [(e.namespace, e.local) for e in event.extensions] == [("https://ex.example/", "a"), (None, "b")]
 
 
+def test_a_context_that_document_and_event_share_is_named_once():
+    base, one, two = (
+        "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
+        {"a": "urn:1"},
+        {"a": "urn:2"},
+    )
+    for outer, own, joined in (
+        ([base, one], [base, two], [base, one, two]),
+        ([base, one], [two, one], [base, two, one]),
+        (base, [base, one], [base, one]),
+        ([base, one, two], [one], [base, two, one]),
+        ([base], one, [base, one]),
+    ):
+        event = Event(object_event(**{"@context": own}), document_context=outer)
+        assert event.bare_value["@context"] == joined
+
+
 def test_a_part_with_its_own_context_has_its_own_namespaces():
     event = Event(object_event(**{"@context": {"ex": "https://a.example/"}}))
     part = {"@context": {"ex": "https://b.example/"}, "ex:x": 1, "cbvmda:lotNumber": "L1", "bare": 2}
