@@ -55,7 +55,7 @@ def blueprint(services: Services, captures: Captures, identities: Identities, me
         if event_id is None and computed is None:
             raise StatementsRefused([LineFault(0, _nameless())])
         name = event_id if event_id is not None else computed
-        location = f"{PATH}/{quote(str(name), safe='')}"
+        location = _location(str(name))
         # A correction is known by the event it corrects: neither its id nor what it repeats are its own.
         result = (
             record(line) if "errorDeclaration" in value else record_once(line, event_id, computed, location)
@@ -77,8 +77,10 @@ def blueprint(services: Services, captures: Captures, identities: Identities, me
         try:
             place = identities.find(event_id, computed)
             if place is not None:
+                there = identities.name_at(place)
                 raise _exists(
-                    f"event {place[1]} of entry {place[0]} has this eventID or says the same", location
+                    f"event {place[1]} of entry {place[0]} has this eventID or says the same",
+                    location if there is None else _location(there),
                 )
             return record(line)
         finally:
@@ -108,6 +110,10 @@ def _read(line: bytes) -> dict[str, Any]:
         raise StatementsRefused([LineFault(0, fault) for fault in rejected.faults]) from rejected
     except Fault as fault:
         raise StatementsRefused([LineFault(0, fault)]) from fault
+
+
+def _location(event_id: str) -> str:
+    return f"{PATH}/{quote(event_id, safe='')}"
 
 
 def _hash_of(value: dict[str, Any]) -> str | None:

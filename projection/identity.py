@@ -75,6 +75,15 @@ class Identities:
             place = self._find_id(event_id)
         return place or self._find_in_tail(covered, size, event_id, event_hash)
 
+    def name_at(self, place: Place) -> str | None:
+        """The eventID that the event at this place has or was assigned; None if it was erased."""
+        seq, wanted = place
+        (raw,) = self._ledger.read_statements(seq, seq + 1)
+        for ordinal, event in events_of(raw) if raw is not None else ():
+            if ordinal == wanted:
+                return event.get("eventID") or self._hash_of(event)
+        return None
+
     def _find_id(self, event_id: str) -> Place | None:
         query = replace(parse_url(f"EQ_eventID={quote(event_id, safe='')}"), per_page=PER_PAGE)
         page = self._engine.search(query, lambda typ: True)
