@@ -130,7 +130,7 @@ def _fault_json(read: Read) -> list[dict[str, Any]]:
             "pointer": fault.pointer,
             "code": fault.code,
             "detail": fault.detail,
-            "fix": getattr(fault, "fix", ""),
+            "fix": _fix(fault),
         }
         if line:
             entry["line"] = line
@@ -140,6 +140,12 @@ def _fault_json(read: Read) -> list[dict[str, Any]]:
             entry["xpath"] = xpath
         found.append(entry)
     return found
+
+
+def _fix(fault: Fault) -> str:
+    from traceability.epcis.validate import json_fix
+
+    return getattr(fault, "fix", "") or json_fix(fault.code)
 
 
 def _report(read: Read) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def _print_faults(read: Read, *, err: bool = False) -> None:
         if 0 < line <= len(lines):
             _print_excerpt(lines[line - 1], line, column, err)
         click.echo(f"    {fault.detail}", err=err)
-        if fix := getattr(fault, "fix", ""):
+        if fix := _fix(fault):
             click.echo(f"    {click.style('Fix:', fg='green')} {fix}", err=err)
     if len(read.faults) > SHOWN_MAX:
         more = len(read.faults) - SHOWN_MAX
@@ -293,8 +299,7 @@ def hash_(files: tuple[Path, ...], as_json: bool) -> None:
     "--to",
     "target",
     type=click.Choice(["json", "xml"]),
-    required=True,
-    help="The format to write: JSON-LD, or EPCIS 2.0 XML.",
+    help="The format to write: JSON-LD, or EPCIS 2.0 XML. Otherwise the one that FILE is not in.",
 )
 @click.option(
     "-o",
@@ -303,40 +308,37 @@ def hash_(files: tuple[Path, ...], as_json: bool) -> None:
     help="Write to this file instead of standard output; for one FILE only.",
 )
 @json_option
-def convert(files: tuple[Path, ...], target: str, output: Path | None, as_json: bool) -> None:
+def convert(files: tuple[Path, ...], target: str | None, output: Path | None, as_json: bool) -> None:
     """Write each FILE in the other format, if it is valid. EPCIS 1.2 is read, and written as 2.0.
 
-    What comes out is derived: a signature over the FILE says nothing about it. With --json, what was found
-    wrong goes to standard error as JSON.
+    What comes out is derived: a signature over the FILE says nothing about it. With --json, what was written
+    stands in the object's member document, unless it went to the file that -o names.
     """
     if output is not None and len(files) > 1:
         raise click.UsageError("-o takes one FILE; several would overwrite each other.")
+    printed = output is None or str(output) == "-"
 
     def act(read: Read) -> bool:
+        to = target or ("json" if read.xml is not None else "xml")
         written = b""
         if not read.faults:
             try:
-                written = _as_xml(read) if target == "xml" else _as_json(read)
+                written = _as_xml(read) if to == "xml" else _as_json(read)
             except Malformed as e:
                 read.faults.append(e)
-        if read.faults:
-            if as_json:
-                report = {
-                    "file": read.name,
-                    "valid": False,
-                    "events": read.events,
-                    "faults": _fault_json(read),
-                }
-                click.echo(json.dumps(report, ensure_ascii=False), err=True)
-            else:
-                _print_faults(read, err=True)
-                click.echo(f"{read.name}: not converted, {_count(len(read.faults), 'fault')}", err=True)
-            return False
-        if output is None or str(output) == "-":
-            click.echo(written, nl=False)
-        else:
+        if output is not None and not printed and not read.faults:
             output.write_bytes(written)
-        return True
+        if as_json:
+            report = _report(read)
+            if printed and not read.faults:
+                report["document"] = read.value if to == "json" else written.decode()
+            _print_json(report)
+        elif read.faults:
+            _print_faults(read, err=True)
+            click.echo(f"{read.name}: not converted, {_count(len(read.faults), 'fault')}", err=True)
+        elif printed:
+            click.echo(written, nl=False)
+        return not read.faults
 
     _each(files, act)
 

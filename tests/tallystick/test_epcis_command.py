@@ -136,7 +136,6 @@ def test_wrong_usage_ends_with_2(files):
     assert run("validate").exit_code == 2
     assert run("validate", files / "missing.json").exit_code == 2
     assert run("validate", files).exit_code == 2
-    assert run("convert", files / "good.json").exit_code == 2
     assert run("convert", "--to", "yaml", files / "good.json").exit_code == 2
     assert (
         run("convert", "--to", "xml", "-o", files / "x", files / "good.json", files / "good.xml").exit_code
@@ -227,8 +226,34 @@ def test_what_is_not_valid_is_not_converted(files):
         assert "not converted" in result.stderr
         assert result.stdout == ""
         assert not target.exists()
-    said = json.loads(run("convert", "--json", "--to", "xml", files / "bad.json").stderr)
+    said = json.loads(run("convert", "--json", "--to", "xml", files / "bad.json").stdout)
     assert said["valid"] is False
+    assert list(said) == ["file", "valid", "events", "faults"]
+
+
+def test_without_a_format_the_other_one_is_written(files):
+    assert run("convert", files / "good.json").stdout.startswith("<?xml")
+    assert json.loads(run("convert", files / "good.xml").stdout)["type"] == "EPCISDocument"
+    assert json.loads(run("convert", files / "old.xml").stdout)["schemaVersion"] == "2.0"
+
+
+def test_json_that_cannot_be_read_has_a_fix_too(files):
+    (files / "twice.json").write_text('{"type": "ObjectEvent", "type": "ObjectEvent"}')
+    for name in ("twice.json", "text.txt"):
+        (fault,) = json.loads(run("validate", "--json", files / name).stdout)["faults"]
+        assert fault["fix"], fault
+
+
+def test_conversions_as_json_are_one_object_a_line(files):
+    result = run("convert", "--json", files / "good.json", files / "bad.json", files / "good.xml")
+    assert result.exit_code == 1
+    to_xml, refused, to_json = map(json.loads, result.stdout.splitlines())
+    assert to_xml["document"].startswith("<?xml")
+    assert "document" not in refused
+    assert to_json["document"]["type"] == "EPCISDocument"
+    one = json.loads(run("convert", "--json", "-o", files / "out.xml", files / "good.json").stdout)
+    assert one == {k: v for k, v in to_xml.items() if k != "document"}
+    assert (files / "out.xml").read_text().startswith("<?xml")
 
 
 def test_what_xml_has_no_place_for_is_said(files):

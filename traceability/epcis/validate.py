@@ -56,12 +56,10 @@ def read_json(payload: bytes) -> Any:
     try:
         return loads(payload, size_max=PAYLOAD_SIZE_MAX)
     except Malformed as e:
-        raise EventRejected(
-            [EventFault(e.code, e.detail, e.pointer, _JSON_FIXES.get(e.code, _JSON_FIX))]
-        ) from e
+        raise EventRejected([EventFault(e.code, e.detail, e.pointer, json_fix(e.code))]) from e
 
 
-_JSON_FIX = "Correct the text where it says, and sign it again."
+_JSON_FIX = "Correct the text where it says."
 _JSON_FIXES = {
     "json.size": f"Send several statements of at most {PAYLOAD_SIZE_MAX} bytes each.",
     "json.encoding": "Write UTF-8 without a byte order mark.",
@@ -70,6 +68,11 @@ _JSON_FIXES = {
     "json.number": "Write the number as a string, or with as many digits as a double keeps.",
     "json.string": "Leave that character out.",
 }
+
+
+def json_fix(code: str) -> str:
+    """How to put right what a reader of JSON found wrong; "" for a code that is none of its."""
+    return _JSON_FIXES.get(code, _JSON_FIX if code.startswith("json.") else "")
 
 
 def validate_event(event: Any, *, now: datetime | None = None, document_context: Any = None) -> list[Fault]:
