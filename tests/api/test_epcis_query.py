@@ -93,6 +93,12 @@ def test_a_filter_in_any_spelling(asking):
     assert events_of(asking.get(f"/events?MATCH_anyEPC={PACK}"))
 
 
+def test_an_answer_of_nothing_has_no_media_type(asking):
+    for path in ("/events", "/queries", "/bizSteps"):
+        assert "Content-Type" not in asking.client.options(path).headers
+    assert asking.client.head("/events").headers["Content-Type"] == "application/ld+json"
+
+
 def test_links_lead_through_all_pages(asking):
     everything = events_of(asking.get("/events?orderBy=eventTime&perPage=1000"))
     seen, path = [], "/events?orderBy=eventTime&perPage=2"
