@@ -328,8 +328,10 @@ def project(ledger: Any, file: Path) -> dict[str, float]:
     start = time.process_time()
     before = writer.prepare(entry_format.leaf_hash(ledger.read_entries(0, 1)[0])).rows
     progress = projector.catch_up()
-    cost = (time.process_time() - start) / max(1, progress.events - before) * 1e6
     writer.close()
+    if progress.events == before:
+        return {}
+    cost = (time.process_time() - start) / (progress.events - before) * 1e6
     size = projection_store.beside(file).stat().st_size
     print(f"projected: {cost:.1f} µs of CPU an event, {size / progress.events:.0f} bytes an event")
     return {"project_us": round(cost, 1), "project_bytes": round(size / progress.events)}
