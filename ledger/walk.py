@@ -119,6 +119,7 @@ class Walk:
         self._on_record = on_record
         self._on_events = on_events
         self._rows = _Rows(reader, chunk)
+        self._read_statements = getattr(reader, "read_signed_statements", reader.read_statements)
         self._statements: list[bytes | None] = []
         self._statements_start = 0
         self._prev = state.prev
@@ -411,5 +412,5 @@ class Walk:
         if not 0 <= position - self._statements_start < len(self._statements):
             self._statements_start = position
             end = max(position + 1, min(position + self._chunk, self._end))
-            self._statements = read_rows(self._reader.read_statements, position, end)
+            self._statements = read_rows(self._read_statements, position, end)
         return self._statements[position - self._statements_start]

@@ -16,12 +16,13 @@ from datetime import UTC
 from keys import base64url, envelope
 from keys.envelope import PAYLOAD_SIZE_MAX
 from keys.errors import Fault
+from keys.jws_text import JwsText
 from keys.registry import Registry
 from ledger.entry import Entry, parse_time, render_time
 from verifier.statements import judge
 
 HEADERS_MAX = 10_000  # remembered; about as many as there are emitters, unless somebody plays with them
-HEADER_LENGTH_MAX = 4096  # longer ones are judged one by one
+HEADER_SIZE_MAX = 3072  # longer ones are judged one by one
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LAST_OF_TWO, _LAST_OF_THREE = frozenset(_ALPHABET[::16]), frozenset(_ALPHABET[::4])
 _SIGNATURE_LENGTH = 86  # 64 bytes in base64url
@@ -51,6 +52,10 @@ class EventJudge:
 
         False decides nothing yet: judge() does. Under 3 µs and one public-key operation.
         """
+        if type(raw) is JwsText:  # made of these parts, in the one spelling there is
+            if len(raw) > PAYLOAD_SIZE_MAX or len(raw.header) > HEADER_SIZE_MAX:
+                return False
+            return self._accepts(raw, raw.header, raw.signature, recorded_at)
         # One look at all three parts: no foreign character, and two dots.
         if raw.translate(None, _ALPHABET) != b".." or len(raw) > PAYLOAD_SIZE_MAX:
             return False
@@ -58,10 +63,16 @@ class EventJudge:
         over = len(payload64) & 3
         if over and (over == 1 or payload64[-1] not in (_LAST_OF_TWO if over == 2 else _LAST_OF_THREE)):
             return False
-        if len(signature64) != _SIGNATURE_LENGTH or len(header64) > HEADER_LENGTH_MAX:
+        if len(signature64) != _SIGNATURE_LENGTH or len(header64) > HEADER_SIZE_MAX * 4 // 3:
             return False
         try:
-            header = base64url.decode(header64)
+            header, signature = base64url.decode(header64), base64url.decode(signature64)
+        except Fault:
+            return False
+        return self._accepts(raw, header, signature, recorded_at)
+
+    def _accepts(self, raw: bytes, header: bytes, signature: bytes, recorded_at: bytes) -> bool:
+        try:
             at = header.rfind(_NONCE) + len(_NONCE)
             tail = _TAIL.fullmatch(header, at)
             if tail is None:
@@ -73,7 +84,7 @@ class EventJudge:
             verify, last_moment = known
             if last_moment and recorded_at > last_moment:
                 return False
-            verify(base64url.decode(signature64), raw[: -_SIGNATURE_LENGTH - 1])
+            verify(signature, raw[: -_SIGNATURE_LENGTH - 1])
         except Fault:
             return False
         return True

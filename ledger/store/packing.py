@@ -22,11 +22,12 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib import resources
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 import msgspec
 import zstandard
 
+from keys.jws_text import jws_text
 from ledger.errors import RecordDamaged, StoreFailed
 
 PART_COUNT_MAX = 64
@@ -137,6 +138,14 @@ def unpack(body: bytes) -> list[bytes | None]:
     return statements
 
 
+def unpack_signed(body: bytes) -> list[bytes | None]:
+    """Like unpack(); those that lie decoded in their part come as JwsText, for 0.5 µs more."""
+    statements: list[bytes | None] = []
+    for form, count, content in _parts(body):
+        statements += _unpack(form, count, content, with_parts=True)
+    return statements
+
+
 def unpack_one(body: bytes, index: int) -> bytes | None:
     """The statement at this place of the row. Unpacks what it must: 40 µs. Raises RecordDamaged."""
     for form, count, content in _parts(body):
@@ -179,7 +188,7 @@ def _parts(body: bytes) -> Iterator[tuple[int, int, bytes]]:
         yield form, count, body[start:offset]
 
 
-def _unpack(form: int, count: int, content: bytes) -> Sequence[bytes | None]:
+def _unpack(form: int, count: int, content: bytes, *, with_parts: bool = False) -> Sequence[bytes | None]:
     if form == GONE and not content:
         return [None] * count
     try:
@@ -188,7 +197,7 @@ def _unpack(form: int, count: int, content: bytes) -> Sequence[bytes | None]:
         if form == ZIPPED:
             return _cut(_decompress(content), count)
         if form == JWS:
-            return _unpack_jws(content, count)
+            return _unpack_jws(content, count, with_parts=with_parts)
     except (struct.error, ValueError, zstandard.ZstdError) as e:
         raise _damaged(str(e)) from e
     raise _damaged(f"no part has the format {form}")
@@ -254,28 +263,24 @@ def _pack_jws(statements: Sequence[bytes]) -> bytes | None:
     return signatures + packed
 
 
-def _unpack_jws(content: bytes, count: int) -> list[bytes]:
+def _unpack_jws(content: bytes, count: int, *, with_parts: bool) -> Sequence[bytes]:
     start = count * _SIGNATURE_SIZE
     if len(content) < start:
         raise ValueError("a signature of it is cut off")
     stream = _decompress(content[start:])
     sizes = struct.unpack_from(f">{count}H{count}I", stream)
     binaries = list(_slices(stream, 6 * count, sizes))
-    columns = zip(binaries[:count], binaries[count:], range(0, start, _SIGNATURE_SIZE), strict=True)
-    array = _encode_array(
-        [
-            part
-            for header, payload, at in columns
-            for part in (header, payload, content[at : at + _SIGNATURE_SIZE])
-        ]
-    )
+    headers, payloads = binaries[:count], binaries[count:]
+    signatures = [content[at : at + _SIGNATURE_SIZE] for at in range(0, start, _SIGNATURE_SIZE)]
+    array = _encode_array(list(chain.from_iterable(zip(headers, payloads, signatures, strict=True))))
     # Three texts each, with a comma between all: cut where the lengths say that each statement ends.
     text = array.translate(_TO_DOTTED, b'="[]')
     lengths = [
         (4 * header + 2) // 3 + (4 * payload + 2) // 3 + _SIGNATURE_LENGTH + 3
         for header, payload in zip(sizes[:count], sizes[count:], strict=True)
     ]
-    return [text[a : b - 1] for a, b in pairwise(accumulate(lengths, initial=0))]
+    texts = [text[a : b - 1] for a, b in pairwise(accumulate(lengths, initial=0))]
+    return list(map(jws_text, texts, headers, signatures)) if with_parts else texts
 
 
 def _decompress(packed: bytes) -> bytes:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import base64url
+from keys.jws_text import JwsText
 from ledger.errors import RecordDamaged, StoreFailed
 from ledger.store import packing
 from ledger.store.packing import (
@@ -26,6 +27,7 @@ from ledger.store.packing import (
     pack_parts,
     unpack,
     unpack_one,
+    unpack_signed,
 )
 
 HEADER = b'{"alg":"Ed25519","kid":"oVMXtQlU9diHm8IJm6VbG80ha6NAQZ-To8VXDvh0vOg","typ":"epcis-event+jws"}'
@@ -58,7 +60,7 @@ def test_any_spelling_of_a_statement_comes_back_as_it_was_spelled(statements, da
     place = data.draw(st.integers(0, len(bent) - 1))
     bent[place] = data.draw(st.sampled_from(b"AQgw+/=.-_ \n"))
     statements[at] = bytes(bent)
-    assert unpack(pack(statements)) == statements
+    assert unpack(pack(statements)) == unpack_signed(pack(statements)) == statements
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,8 @@ BOMB = packing._codec.compress(bytes(packing.UNPACKED_SIZE_MAX + 1))
     ],
 )
 def test_what_is_no_part_is_damaged(row):
+    with pytest.raises(RecordDamaged):
+        unpack_signed(row)
     with pytest.raises(RecordDamaged) as fault:
         unpack(row)
     assert fault.value.code == "store.part"
@@ -168,7 +172,23 @@ def test_what_is_no_part_is_damaged(row):
 def test_no_bytes_bring_anything_but_statements_or_damage(junk):
     for row in (junk, bytes([JWS, 1]) + junk, ONE[:60] + junk):
         with contextlib.suppress(RecordDamaged):
-            unpack(row)
+            held = unpack(row)
+            assert unpack_signed(row) == held
+
+
+@given(st.lists(signed, min_size=1, max_size=5), st.data())
+def test_parts_that_come_along_are_those_of_the_text_even_if_the_row_was_altered(statements, data):
+    row = bytearray(pack(statements))
+    row[data.draw(st.integers(6, len(row) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(RecordDamaged):
+        held = unpack_signed(bytes(row))
+        assert held == unpack(bytes(row))
+        for raw in held:
+            if type(raw) is JwsText:
+                header64, payload64, signature64 = raw.split(b".")
+                base64url.decode(payload64)
+                assert raw.header == base64url.decode(header64)
+                assert raw.signature == base64url.decode(signature64)
 
 
 def test_threads_pack_and_unpack_side_by_side():
@@ -197,6 +217,8 @@ def test_a_row_of_more_statements_than_a_row_may_hold_is_not_unpacked():
     for more in (pack([b"x"]), gone(1), pack([jws(1), jws(2)])):
         with pytest.raises(RecordDamaged):
             unpack(row + more)
+        with pytest.raises(RecordDamaged):
+            unpack_signed(row + more)
         with pytest.raises(RecordDamaged):
             unpack_one(row + more, PART_COUNT_MAX)
 

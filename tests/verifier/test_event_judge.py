@@ -17,7 +17,9 @@ from tt_long_ledger import es256_key
 
 from keys import base64url, envelope
 from keys.errors import Fault
+from keys.jws_text import JwsText, jws_text
 from ledger.entry import Entry, render_time
+from ledger.store.packing import pack, unpack_signed
 from verifier import event_judge
 from verifier.event_judge import EventJudge
 from verifier.statements import judge, verify_signature
@@ -70,7 +72,37 @@ def exact(raw: bytes, moment: datetime = NOON) -> bool:
 
 
 def quick(judge_: EventJudge, raw: bytes, moment: datetime = NOON) -> bool:
-    return judge_.accepts(raw, render_time(moment).encode())
+    """The same of the text and, if that is how it is stored, of the text with its parts."""
+    recorded_at = render_time(moment).encode()
+    accepted = judge_.accepts(raw, recorded_at)
+    signed = unpack_signed(pack([raw, raw]))[0]
+    assert signed == raw
+    assert judge_.accepts(signed, recorded_at) is accepted
+    return accepted
+
+
+def test_a_stored_statement_comes_with_its_parts_and_is_held_against_them() -> None:
+    raw, other = sign(), sign()
+    header64, _, signature64 = raw.split(b".")
+    signed = unpack_signed(pack([other, raw]))[1]
+    assert type(signed) is JwsText
+    assert (signed, signed.header, signed.signature) == (
+        raw,
+        base64url.decode(header64),
+        base64url.decode(signature64),
+    )
+    judge_ = learned()
+    assert judge_.accepts(signed, render_time(NOON).encode())
+    wrong = bytes([signed.signature[0] ^ 1]) + signed.signature[1:]
+    for forged in (
+        jws_text(other, signed.header, signed.signature),  # another one's signature
+        jws_text(raw, signed.header, wrong),
+        jws_text(raw, signed.header, signed.signature[:-1]),
+        jws_text(raw, signed.header.replace(b'"nonce"', b'"Nonce"'), signed.signature),
+        jws_text(raw, signed.header[:-1] + b',"a":"' + b"a" * 3072 + b'"}', signed.signature),
+        jws_text(raw, b"", signed.signature),
+    ):
+        assert not judge_.accepts(forged, render_time(NOON).encode())
 
 
 def learned() -> EventJudge:

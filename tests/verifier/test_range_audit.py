@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tt_evidence import World, store_in_sqlite
 from tt_long_ledger import EndingReader, broken_reader, make_long_world, sleeping_reader, surprising_reader
 
+from keys.jws_text import JwsText
 from ledger.audit import LedgerReader
 from ledger.store.sqlite import open_reader
 from verifier import crew as crews
@@ -130,6 +131,35 @@ def commit(world: World, at: int) -> None:
         digest = sha256(world.statements[seq] or b"").digest() if seq == at else entry.statement
         world.entries[seq] = entries.render(replace(entry, prev=prev, statement=digest))
     world.rebuild()
+
+
+@pytest.mark.parametrize("place", ["header", "payload", "signature"])
+def test_a_bad_signature_is_found_however_statements_are_kept(
+    world: World, tmp_path: Path, place: str
+) -> None:
+    """The log took it: in a database it lies decoded, beside good ones, and each is still verified."""
+    kept = world.entries.copy(), world.statements.copy()
+    at = 600
+    try:
+        parts = (world.statements[at] or b"").split(b".")
+        which = ("header", "payload", "signature").index(place)
+        middle = len(parts[which]) // 2
+        swapped = b"A" if parts[which][middle : middle + 1] != b"A" else b"B"
+        parts[which] = parts[which][:middle] + swapped + parts[which][middle + 1 :]
+        world.statements[at] = b".".join(parts)
+        commit(world, at)
+        store_in_sqlite(world, tmp_path / "ledger.db")
+        reader = open_reader(tmp_path / "ledger.db")
+        try:
+            assert any(type(raw) is JwsText for raw in reader.read_signed_statements(at - 5, at + 5))
+            stored = ledger_audit.audit(reader, world.trust())
+        finally:
+            reader.close()
+        assert stored == ledger_audit.audit(world, world.trust())
+        assert at in stored.faulty_seqs
+    finally:
+        world.entries[:], world.statements[:] = kept
+        world.rebuild()
 
 
 @given(st.data())
