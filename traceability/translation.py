@@ -73,7 +73,25 @@ def translate(event: dict[str, Any], epc_format: str) -> tuple[dict[str, Any], l
             left.append(Untranslated(pointer, e.code))
             return identifier
 
-    return _mapped(event, to), left
+    made = _mapped(event, to)
+    for field in _LISTS:
+        _name_once(made, field, left)
+    return made, left
+
+
+def _name_once(made: dict[str, Any], field: str, left: list[Untranslated]) -> None:
+    """Where two spellings of one thing have become one: the standard wants each thing once."""
+    items = made.get(field)
+    if not isinstance(items, list) or not all(type(one) is str for one in items):
+        return
+    places: dict[str, int] = {}
+    for one in items:
+        places.setdefault(one, len(places))
+    if len(places) == len(items):
+        return
+    made[field] = list(places)
+    at = {f"/{field}/{index}": f"/{field}/{places[one]}" for index, one in enumerate(items)}
+    left[:] = [Untranslated(at.get(one.pointer, one.pointer), one.code) for one in left]
 
 
 def company_prefixes(event: dict[str, Any]) -> PrefixTable:

@@ -31,7 +31,7 @@ EVENT = {
 
 def test_links_become_urns_where_a_urn_of_the_event_shows_the_prefix():
     made, left = translate(EVENT, ALWAYS_URN)
-    assert made["childEPCs"] == [URN, URN, "urn:epc:id:gid:1.2.3", "https://own.example/thing"]
+    assert made["childEPCs"] == [URN, "urn:epc:id:gid:1.2.3", "https://own.example/thing"]
     assert made["parentID"] == "urn:epc:id:sscc:9521141.0123456789"
     assert made["childQuantityList"] == [{"epcClass": "urn:epc:class:lgtin:9521141.012345.L1", "quantity": 3}]
     assert left == []
@@ -81,10 +81,10 @@ def test_prefixes_that_contradict_each_other_are_not_believed():
 
 def test_urns_become_links_and_links_stay_as_they_were():
     made, left = translate(EVENT, ALWAYS_DIGITAL_LINK)
-    assert made["childEPCs"][:2] == [LINK, LINK]
+    assert made["childEPCs"] == [LINK, *EVENT["childEPCs"][2:]], "one thing in two spellings, named once"
     assert made["readPoint"] == {"id": "https://id.gs1.org/414/9521141000014", "ex:dock": LINK}
     assert made["childQuantityList"] == EVENT["childQuantityList"]  # with the date that it brings
-    assert left == [Untranslated("/childEPCs/2", "gs1.no-link")]
+    assert left == [Untranslated("/childEPCs/1", "gs1.no-link")]
 
 
 @pytest.mark.parametrize("wrong", [None, 5, [], {"id": 1}, [1, None, {}], {"epcClass": 3}, "no identifier"])
@@ -119,3 +119,15 @@ def test_every_word_becomes_an_address_of_the_same_word():
     assert [one.get("type") for one in made["bizTransactionList"]] == [f"{cbv}BTT-po", None]
     assert made["sourceList"][0]["type"] == f"{cbv}SDT-owning_party"
     assert made["errorDeclaration"]["reason"] == f"{cbv}ER-incorrect_data"
+
+
+@pytest.mark.parametrize("epc_format", [ALWAYS_DIGITAL_LINK, ALWAYS_URN])
+def test_one_thing_in_two_spellings_is_named_once_in_the_other_format(epc_format):
+    urn, link = "urn:epc:id:sscc:4012345.0000000333", "https://id.gs1.org/00/040123450000003338"
+    other = "urn:epc:id:sgtin:4012345.012345.12"
+    event = {"epcList": [urn, other, link]}
+    made, left = translate(event, epc_format)
+    assert left == []
+    assert len(made["epcList"]) == 2
+    assert made["epcList"][0] == (urn if epc_format == ALWAYS_URN else link)
+    assert event["epcList"] == [urn, other, link]
