@@ -82,6 +82,16 @@ def test_a_context_and_a_header_declare_prefixes():
     ]
 
 
+def test_master_data_attributes_have_one_namespace_however_it_is_declared():
+    plain = parse_url("EQ_ILMD_cbvmda:lotNumber=x").digest
+    for prefix in ("cbvmda", "m"):
+        for namespace in ("urn:epcglobal:cbv:mda", "urn:epcglobal:cbv:mda:", "urn:epcglobal:cbv:mda#"):
+            asked = parse_url(f"EQ_ILMD_{prefix}:lotNumber=x", extensions=f"{prefix}={namespace}")
+            assert asked.digest == plain, (prefix, namespace)
+    other = parse_url("EQ_ILMD_m:lotNumber=x", extensions="m=urn:epcglobal:cbv:md")
+    assert other.digest != plain
+
+
 def test_orders():
     assert parse_url("").order == OrderBy("recordTime", descending=False)
     assert parse_url("orderBy=recordTime").order == OrderBy("recordTime", descending=True)

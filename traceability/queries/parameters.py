@@ -101,6 +101,10 @@ def parse_json(body: Any) -> Query:
     return _build(given, prefixes_of(body.get("@context")), _Faults(), _json_values, _json_control)
 
 
+# XML's namespace of master data attributes, whose names are joined to it with a colon elsewhere.
+_AS_IN_JSON = {"urn:epcglobal:cbv:mda": "urn:epcglobal:cbv:mda:"}
+
+
 def read_extensions(header: str) -> Prefixes:
     """The prefixes of a GS1-Extensions header. Raises QueryParameterFault "query.extensions"."""
     if not header.strip():
@@ -115,7 +119,9 @@ def read_extensions(header: str) -> Prefixes:
                 "GS1-Extensions",
                 fix="GS1-Extensions: ex=https://ns.example/ex/",
             )
-        found[prefix] = namespace
+        # As in events: GS1's own prefixes are nobody's to declare otherwise.
+        if prefix not in STANDARD_PREFIXES:
+            found[prefix] = _AS_IN_JSON.get(namespace, namespace)
     return found
 
 
