@@ -92,7 +92,7 @@ def job_errors(faults: Iterable[LineFault]) -> list[dict[str, Any]]:
         if len(shown) == problems.FAULTS_SHOWN_MAX:
             left += 1
             continue
-        shown.append({**members_of(item.fault), "line": item.line})
+        shown.append({**members_of(item.fault), "pointer": item.fault.pointer, "line": item.line})
     if left:
         shown.append(
             {

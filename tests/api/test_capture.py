@@ -427,6 +427,8 @@ def test_xml_attacks_through_the_capture_door(made):
     made.run()
     (error,) = made.client.get(answer.headers["Location"]).get_json()["errors"]
     assert (error["code"], error["type"]) == ("xml.doctype", "epcisException:ValidationException")
+    assert (error["pointer"], error["line"]) == ("", 0), "the whole document"
+    assert error["fix"]
 
 
 def test_errors_show_while_a_large_job_proceeds(made, monkeypatch):
