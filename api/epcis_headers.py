@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
-from api.errors import NotAcceptable, RequestMalformed
+from api.errors import NotAcceptable, QueryMalformed, RequestMalformed
 from api.event_queries import JSON_LD, NEVER_TRANSLATES, XML_URN, XML_WEB
 from api.problems import BAD_REQUEST, NO_CONTENT
 from traceability.queries.parameters import parse_url
@@ -133,8 +133,10 @@ def paging() -> tuple[int, str | None]:
     """perPage and nextPageToken of a listing, which takes nothing else."""
     query = parse_url(query_string())
     if query.filters or query.max_event_count or query.event_count_limit or query.order.descending:
-        raise RequestMalformed(
-            "epcis.parameters", "a listing takes perPage and nextPageToken, and nothing else"
+        raise QueryMalformed(
+            "epcis.parameters",
+            "a listing takes perPage and nextPageToken, and nothing else",
+            fix="leave the other parameters out",
         )
     return query.per_page, query.next_page_token
 

@@ -36,7 +36,7 @@ from api.epcis_headers import (
     query_string,
     xml_format,
 )
-from api.errors import NoSuchResource, RequestMalformed
+from api.errors import KeptQueryMalformed, NoSuchResource, QueryMalformed
 from api.event_queries import (
     EventQueries,
     collection,
@@ -145,9 +145,13 @@ def blueprint(
         require_media_type(JSON_TYPES)
         body = loads(read_body(QUERY_SIZE_MAX), size_max=QUERY_SIZE_MAX)
         if not isinstance(body, dict) or set(body) - {"@context"} != {"name", "query"}:
-            raise RequestMalformed("epcis.query", 'a named query is {"name": "…", "query": {…}}')
+            raise KeptQueryMalformed(
+                "epcis.query",
+                "a named query is an object with the members name and query",
+                fix='{"name": "shipped", "query": {"EQ_bizStep": ["shipping"]}}',
+            )
         if not isinstance(body["name"], str):
-            raise RequestMalformed("epcis.query", "a query's name is a string", "/name")
+            raise KeptQueryMalformed("epcis.query", "a query's name is a string", "/name", '"shipped"')
         query = body["query"]
         if "@context" in body and isinstance(query, dict):
             query = {"@context": body["@context"], **query}
@@ -189,8 +193,10 @@ def blueprint(
         if paging.filters or paging != replace(
             Query(), per_page=paging.per_page, next_page_token=paging.next_page_token
         ):
-            raise RequestMalformed(
-                "epcis.query", "a named query takes perPage and nextPageToken; what it asks stands in it"
+            raise QueryMalformed(
+                "epcis.query",
+                "a named query takes perPage and nextPageToken; what it asks stands in it",
+                fix="leave the other parameters out, or ask /events",
             )
         query = replace(parse_json(kept.query), next_page_token=paging.next_page_token)
         if "perPage" in request.args:
@@ -250,7 +256,7 @@ def _with(query: Query, part: str, value: str) -> Query:
 def _asks_for_proof() -> bool:
     value = request.args.get("proof", "false")
     if value not in ("true", "false"):
-        raise RequestMalformed("http.argument.value", "proof is true or false", "/proof")
+        raise QueryMalformed("http.argument.value", "proof is true or false", "/proof", "true")
     return value == "true"
 
 

@@ -1,5 +1,6 @@
 """ApiError
 ├─ RequestMalformed      the request itself cannot be read: a header, an argument, a torn body
+│  └─ QueryMalformed     what is asked for cannot be read
 ├─ RequestSlow           the body did not come in its time
 ├─ RequestTooLarge       more bytes or more lines than one request may bring
 ├─ LengthMissing         a body that does not say how long it is: nobody could tell if it was torn
@@ -32,6 +33,22 @@ class ApiError(Fault):
 
 class RequestMalformed(ApiError, Malformed):
     """Nothing behind the door has seen this request."""
+
+
+class QueryMalformed(RequestMalformed):
+    """What is asked for cannot be read. fix: what can be."""
+
+    epcis_exception = "QueryParameterException"
+
+    def __init__(self, code: str, detail: str, pointer: str = "", fix: str = "") -> None:
+        super().__init__(code, detail, pointer)
+        self.fix = fix
+
+
+class KeptQueryMalformed(QueryMalformed):
+    """The body is no query under a name."""
+
+    epcis_exception = "QueryValidationException"
 
 
 class RequestSlow(ApiError, NotYet):

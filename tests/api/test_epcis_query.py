@@ -93,6 +93,25 @@ def test_a_filter_in_any_spelling(asking):
     assert events_of(asking.get(f"/events?MATCH_anyEPC={PACK}"))
 
 
+def test_a_query_that_cannot_be_read_is_named_as_in_epcis_and_told_how(asking):
+    kept = "/queries/for-errors"
+    made = asking.client.post("/queries", json={"name": "for-errors", "query": {}})
+    assert made.status_code == 201
+    for path, exception in (
+        (f"{kept}/events?EQ_action=ADD", "QueryParameterException"),
+        ("/events?proof=perhaps", "QueryParameterException"),
+        ("/events?MATCH_epc=urn:epc:idpat:sgtin:061*.*", "QueryParameterException"),
+        ("/bizSteps?EQ_action=ADD", "QueryParameterException"),
+        ("/queries?EQ_action=ADD", "QueryParameterException"),
+    ):
+        problem = asking.get(path, 400).get_json(force=True)
+        assert (problem["type"], bool(problem["fix"])) == (f"epcisException:{exception}", True), path
+    for body in ([], {"name": "x"}, {"name": 5, "query": {}}, {"name": "x", "query": {}, "more": 1}):
+        problem = asking.client.post("/queries", json=body).get_json(force=True)
+        assert (problem["type"], bool(problem["fix"])) == ("epcisException:QueryValidationException", True)
+    asking.client.delete(kept)
+
+
 def test_an_answer_of_nothing_has_no_media_type(asking):
     for path in ("/events", "/queries", "/bizSteps"):
         assert "Content-Type" not in asking.client.options(path).headers

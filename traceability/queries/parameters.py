@@ -101,6 +101,10 @@ def parse_json(body: Any) -> Query:
     return _build(given, prefixes_of(body.get("@context")), _Faults(), _json_values, _json_control)
 
 
+_IDENTIFIER_FIX = (
+    "an EPC, a class or a pattern: urn:epc:id:sgtin:9521141.012345.100, urn:epc:idpat:sgtin:9521141.*.*,"
+    " https://id.gs1.org/01/09521141123454/21/*"
+)
 # XML's namespace of master data attributes, whose names are joined to it with a colon elsewhere.
 _AS_IN_JSON = {"urn:epcglobal:cbv:mda": "urn:epcglobal:cbv:mda:"}
 
@@ -459,7 +463,7 @@ def _read_epc(text: str, parameter: Parameter, name: str, prefixes: Prefixes) ->
     try:
         return wanted(text)
     except IdentifierMalformed as fault:
-        raise QueryParameterFault(fault.code, fault.detail, name) from fault
+        raise QueryParameterFault(fault.code, fault.detail, name, _IDENTIFIER_FIX) from fault
 
 
 def _read_text(text: str, parameter: Parameter, name: str, prefixes: Prefixes) -> Value:
