@@ -21,6 +21,7 @@ from api.answers import JSON
 from api.captures import limit_headers, named_as_in_epcis
 from api.epcis_headers import negotiated
 from api.errors import EventExists, LineFault, StatementsRefused
+from api.event_queries import NEVER_TRANSLATES
 from api.metrics import Metrics
 from api.requests import JOSE, read_arguments, read_body
 from api.services import Captures, Services
@@ -67,6 +68,7 @@ def blueprint(services: Services, captures: Captures, identities: Identities, me
         )
         response.headers["Location"] = location
         response.headers["Tallystick-Seq"] = str(result.seq)
+        response.headers["GS1-EPC-Format"] = NEVER_TRANSLATES  # it is told as it was signed
         return response
 
     def record_once(line: bytes, event_id: str | None, computed: str | None, location: str) -> LineResult:

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from api.openapi.parts import PAGE, Group, Route, answer, headers, in_path, query, text
+from api.epcis_headers import JSON_TYPES
+from api.epcis_root import TOP
+from api.event_queries import CONTEXT
+from api.openapi.epcis import NEGOTIATED, spoken
+from api.openapi.parts import (
+    PAGE,
+    Group,
+    Json,
+    Route,
+    answer,
+    content,
+    headers,
+    in_path,
+    query,
+    schema,
+    text,
+)
 from api.printed import KEYS
 from api.services import Limits
 from traceability.gs1.digital_link import LINK_LENGTH_MAX
@@ -35,15 +51,20 @@ _NAMES = {
 }
 
 
-def routes(_: Limits) -> list[Route]:
+def routes(_: Limits, *, is_epcis: bool) -> list[Route]:
+    """is_epcis: whether `/` is the top of EPCIS's resources too."""
     return [
         Route(
             "/",
             "get",
             "lookUp",
             "Look up a pack by hand",
-            "Who accepts JSON and no HTML gets EPCIS's collection of top-level resources instead.",
-            answers={"200": answer("A form.", HTML, PAGE)},
+            "Who accepts JSON and no HTML gets EPCIS's collection of top-level resources instead."
+            if is_epcis
+            else "",
+            NEGOTIATED if is_epcis else (),
+            answers={"200": _top() if is_epcis else answer("A form.", HTML, PAGE)},
+            problems={400: "", 406: ""} if is_epcis else {},
         ),
         Route(
             "/find",
@@ -70,6 +91,14 @@ def routes(_: Limits) -> list[Route]:
             },
         ),
     ]
+
+
+def _top() -> Json:
+    """What `/` answers with: what `Accept` prefers."""
+    found = answer("A form, or the collection.", HTML, PAGE, headers=spoken())
+    listed = content(schema("Collection"), {"@context": [CONTEXT], "type": "Collection", "member": list(TOP)})
+    found["content"] |= dict.fromkeys(JSON_TYPES, listed)
+    return found
 
 
 def _thing(key: str) -> Route:

@@ -68,7 +68,7 @@ def sections(services: Services) -> Iterator[Section]:
     yield Section(auditors.GROUP, auditors.routes(limits), auditors.SCHEMAS)
     if services.queries is not None:
         yield Section(auditors.GROUP, auditors.finding_routes(limits), auditors.FINDING_SCHEMAS)
-    yield Section(consumers.GROUP, consumers.routes(limits), {})
+    yield Section(consumers.GROUP, consumers.routes(limits, is_epcis=services.queries is not None), {})
     yield Section(health.GROUP, health.routes(limits), health.SCHEMAS)
 
 

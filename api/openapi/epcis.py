@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from api.epcis_headers import FORMATS
+from api.epcis_headers import FORMATS, XML_FORMATS
 from api.openapi.parts import Json, array, header, in_header, integer, query, ref, text
 from traceability.queries import families
 from traceability.queries.families import FIXED, Parameter
@@ -166,10 +166,18 @@ EXTENSIONS = in_header(
     "The prefixes of extensions' fields: `ex=https://ns.example/ex/,…`.",
     text(),
 )
+# Of answers in XML alone: elsewhere whatever it says is passed over, so that no value of it is wrong there.
+XML_FORMAT = in_header(
+    "GS1-CBV-XML-Format",
+    f"How words of the vocabulary shall be written in XML: {', '.join(f'`{one}`' for one in XML_FORMATS)}."
+    " Anything else is refused with 406 where the answer is XML.",
+    text(examples=[XML_FORMATS[0]]),
+)
 FILTERS: dict[str, Json] = {
     **{name: _parameter(name, parameter) for name, parameter in sorted(FIXED.items())},
     **{one["name"]: one for one in (FAMILIES, *CONTROLS, PER_PAGE, NEXT_PAGE_TOKEN, PROOF)},
     EXTENSIONS["name"]: EXTENSIONS,
+    XML_FORMAT["name"]: XML_FORMAT,
 }
 
 ASKED = [ref("parameters", name) for name in FILTERS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.openapi.epcis import ASKED, NEXT_PAGE_TOKEN, PAGED, PER_PAGE, PROOF, spoken
+from api.openapi.epcis import ASKED, NEXT_PAGE_TOKEN, PAGED, PER_PAGE, PROOF, XML_FORMAT, spoken
 from api.openapi.parts import (
     Group,
     Json,
@@ -13,6 +13,7 @@ from api.openapi.parts import (
     closed,
     content,
     in_path,
+    ref,
     schema,
     text,
 )
@@ -229,7 +230,7 @@ def routes(_: Limits) -> list[Route]:
             "What it asks stands in it; only pages and proofs are asked for here. As a WebSocket, with"
             " `stream=true` or the"
             " fields of a schedule, it reports events as they are recorded.",
-            [QUERY_NAME, PER_PAGE, NEXT_PAGE_TOKEN, PROOF],
+            [QUERY_NAME, PER_PAGE, NEXT_PAGE_TOKEN, PROOF, ref("parameters", XML_FORMAT["name"])],
             answers=_events(),
             problems={**_ASKING, 404: "No query is kept under this name."},
         ),

@@ -51,9 +51,9 @@ class Served:
         self.app = create_app(replace(self.site.services, queries=queries, captures=captures))
         self.client = self.app.test_client()
 
-    def post(self, value, party="acme", **options):
+    def post(self, value, party="acme", headers=JOSE, **options):
         body = value if isinstance(value, bytes) else self.site.sign(party, value, **options)
-        return self.client.post("/events", data=body, headers=JOSE)
+        return self.client.post("/events", data=body, headers=headers)
 
     def findings(self):
         self.projector.catch_up()
@@ -97,6 +97,14 @@ def test_an_event_is_recorded_before_the_answer_under_its_own_id(served):
         shown.get_json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"][0]["eventID"]
         == value["eventID"]
     )
+
+
+def test_what_was_recorded_is_told_as_it_was_signed_whatever_format_is_wanted(served):
+    value = event("a", eventID="urn:uuid:831c0292-4de1-430a-8255-2aca821abaac")
+    answer = served.post(value, headers={**JOSE, "GS1-EPC-Format": "Always_GS1_Digital_Link"})
+    assert answer.get_json() == value
+    assert answer.headers["GS1-EPC-Format"] == "Never_Translates"
+    assert "Always_GS1_Digital_Link" in served.client.options("/events").headers["GS1-EPC-Format"]
 
 
 def test_an_event_without_an_id_is_known_by_its_hash(served):
