@@ -364,3 +364,12 @@ def test_a_rejection_speaks_for_all_its_faults():
 def test_a_megabyte_of_brackets_and_names_is_judged_in_reasonable_time():
     event = object_event(**{"https://ex.example/a": {f"zz:{i}": {} for i in range(40_000)}})
     assert len(validate_event(event)) == FAULTS_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("type_", "called"),
+    [("TransformationEvent", "a TransformationEvent"), ("AssociationEvent", "an AssociationEvent")],
+)
+def test_an_event_is_called_by_its_type_in_plain_english(type_, called):
+    faults = validate_event(object_event(type=type_, colour=1))
+    assert f"{called} has no field 'colour'" in [fault.detail for fault in faults]

@@ -158,7 +158,7 @@ def _check_exactly(event: dict[str, Any], pointer: str, outer: Run) -> None:
         if check is not None:
             check(value, f"{pointer}/{name}", run)
         elif not foreign or ":" in name:
-            check_extension(name, value, pointer, run, f"an {event_type}")
+            check_extension(name, value, pointer, run, _with_article(event_type))
     _check_required(event, pointer, run, not pointer and outer.is_bare)
     rule = _RULES.get(event_type) if type(event_type) is str else None
     if rule is not None:
@@ -185,6 +185,10 @@ def _check_foreign_type(event: Mapping[str, Any], pointer: str, run: Run) -> Non
         seen,
         f"Use one of {', '.join(words.EVENT_TYPES)}.",
     )
+
+
+def _with_article(event_type: Any) -> str:
+    return f"{'a' if event_type in ('TransactionEvent', 'TransformationEvent') else 'an'} {event_type}"
 
 
 def _check_required(event: Mapping[str, Any], pointer: str, run: Run, context_required: bool) -> None:
@@ -247,7 +251,7 @@ def _rule_parts(event: Mapping[str, Any], pointer: str, run: Run) -> None:
         run.add(
             "epcis.parent",
             pointer,
-            f"an {event_type} with action {action} has no parentID",
+            f"{_with_article(event_type)} with action {action} has no parentID",
             "Name the parent; only an OBSERVE of an aggregation may leave it out.",
         )
 
