@@ -19,6 +19,7 @@ from api import (
     headers,
     health,
     log,
+    masterdata,
     metrics,
     partners,
     problems,
@@ -61,6 +62,9 @@ def create_app(services: Services, meters: metrics.Metrics | None = None) -> Fla
         app.register_blueprint(epcis_root.blueprint(lambda: app.view_functions["consumers.landing"]()))
         app.register_blueprint(
             epcis_query.blueprint(services.queries, reading, services.base_url, services.clock)
+        )
+        app.register_blueprint(
+            masterdata.blueprint(services.queries, reading, services.base_url, services.clock)
         )
         if services.queries.subscriptions is not None:
             app.register_blueprint(

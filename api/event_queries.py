@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,7 +54,7 @@ def shown(found: Found, epc_format: str) -> dict[str, Any]:
         event, left = translate(event, epc_format)
         if left:
             event["tallystick:untranslated"] = [f"{one.pointer} {one.code}" for one in left]
-            _declare(event)
+            declare(event)
     return event
 
 
@@ -67,11 +67,11 @@ def with_proof(event: dict[str, Any], found: Found, statement: bytes, receipt: b
         "tallystick:statement": statement.decode("ascii", "replace"),
         "tallystick:receipt": receipt.decode("utf-8", "replace"),
     }
-    _declare(proved)
+    declare(proved)
     return proved
 
 
-def _declare(event: dict[str, Any]) -> None:
+def declare(event: dict[str, Any]) -> None:
     """Declare our prefix in the event's own @context."""
     context = event.get("@context", [])
     parts = context if isinstance(context, list) else [context]
@@ -89,6 +89,17 @@ def query_document(events: Sequence[dict[str, Any]], name: str, now: datetime) -
         "creationDate": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "epcisBody": {"queryResults": {"queryName": name, "resultsBody": {"eventList": list(events)}}},
     }
+
+
+def masterdata_document(vocabularies: Mapping[str, list[dict[str, Any]]], now: datetime) -> dict[str, Any]:
+    """The same of master data: vocabulary elements by the name of their vocabulary."""
+    document = query_document([], "SimpleMasterDataQuery", now)
+    document["epcisBody"]["queryResults"]["resultsBody"] = {
+        "vocabularyList": [
+            {"type": name, "vocabularyElementList": elements} for name, elements in vocabularies.items()
+        ]
+    }
+    return document
 
 
 def xml_document(events: Sequence[dict[str, Any]], name: str, now: datetime, words: str) -> bytes:

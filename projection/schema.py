@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from traceability.queries.terms import TERMS_VERSION
 
-FORMAT = 2_000 + TERMS_VERSION  # of tables, segments and terms together
+FORMAT = 3_000 + TERMS_VERSION  # of tables, segments and terms together
 POSTGRES_SCHEMA = "projection"
 TABLES = ("meta", "segments", "columns", "postings", "seen", "masterdata", "hashes", "findings")
 

@@ -44,7 +44,7 @@ READ_CONNECTIONS_MAX = 16
 READER_CACHE_KIB = 32_768
 WRITER_CACHE_KIB = 65_536
 POOL_TIMEOUT_S = 30.0
-LOOKUP_BATCH = 500  # hashes in one question
+LOOKUP_BATCH = 500  # hashes, or names, in one question
 _LOCK_NUMBER = 0x74_61_6C_6C_79_70_72_6A  # "tallyprj", for PostgreSQL's advisory lock
 
 Cursor: TypeAlias = Any  # of either driver, by PEP 249
@@ -192,21 +192,30 @@ class Snapshot:
                         left.append(child)
         return frozenset(found)
 
-    def records(self, after: tuple[str, str], limit: int) -> list[Record]:
-        """Master data by (id, type)."""
+    def records(
+        self, after: tuple[str, str], limit: int, names: Sequence[str] | None = None
+    ) -> list[tuple[int, Record]]:
+        """Master data by (id, type) beyond `after`, each with the position that says it.
+
+        names  only of these things, at most LOOKUP_BATCH
+        """
+        wanted = "" if names is None else f" AND id IN ({', '.join('?' * len(names))})"
         rows = self._ask(
-            "SELECT type, id, attributes, children FROM {p}masterdata WHERE (id, type) > (?, ?)"
-            " ORDER BY id, type LIMIT ?",
-            *after, limit,
+            "SELECT seq, type, id, attributes, children FROM {p}masterdata WHERE (id, type) > (?, ?)"  # noqa: S608
+            f"{wanted} ORDER BY id, type LIMIT ?",
+            *after, *(names or ()), limit,
         )  # fmt: skip
         return [
-            Record(
-                typ,
-                name,
-                {key: tuple(values) for key, values in json.loads(attributes).items()},
-                tuple(json.loads(children)),
+            (
+                seq,
+                Record(
+                    typ,
+                    name,
+                    {key: tuple(values) for key, values in json.loads(attributes).items()},
+                    tuple(json.loads(children)),
+                ),
             )
-            for typ, name, attributes, children in rows
+            for seq, typ, name, attributes, children in rows
         ]
 
     def find_hash(self, key: bytes) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from api.openapi import (
     epcis,
     health,
     log,
+    masterdata,
     partners,
     problems,
     queries,
@@ -62,6 +63,7 @@ def sections(services: Services) -> Iterator[Section]:
         yield Section(capture.GROUP, [*capture.routes(limits), *single], capture.SCHEMAS)
     if services.queries is not None:
         yield Section(queries.GROUP, queries.routes(limits), queries.SCHEMAS)
+        yield Section(masterdata.GROUP, masterdata.routes(limits), masterdata.SCHEMAS)
         if services.queries.subscriptions is not None:
             yield Section(subscriptions.GROUP, subscriptions.routes(limits), subscriptions.SCHEMAS)
     yield Section(log.GROUP, log.routes(limits), {})

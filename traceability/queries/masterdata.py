@@ -71,6 +71,12 @@ NOTHING_KNOWN: MasterData = Records()
 
 def records_of(document: Any) -> Iterator[Record]:
     """The master data in a document's header. Total: what has not the standard's form is passed over."""
+    for record, _ in elements_of(document):
+        yield record
+
+
+def elements_of(document: Any) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """The same, each record with the vocabulary element as the document has it."""
     header = document.get("epcisHeader") if isinstance(document, dict) else None
     masterdata = header.get("epcisMasterData") if isinstance(header, dict) else None
     vocabularies = masterdata.get("vocabularyList") if isinstance(masterdata, dict) else None
@@ -85,15 +91,18 @@ def records_of(document: Any) -> Iterator[Record]:
                 return
             if isinstance(element, dict) and isinstance(element.get("id"), str):
                 left -= 1
-                yield Record(
-                    str(vocabulary.get("type", "")),
-                    identity(element["id"], prefixes),
-                    _attributes(element.get("attributes"), prefixes),
-                    tuple(
-                        identity(child, prefixes)
-                        for child in _list(element.get("children"))
-                        if isinstance(child, str)
+                yield (
+                    Record(
+                        str(vocabulary.get("type", "")),
+                        identity(element["id"], prefixes),
+                        _attributes(element.get("attributes"), prefixes),
+                        tuple(
+                            identity(child, prefixes)
+                            for child in _list(element.get("children"))
+                            if isinstance(child, str)
+                        ),
                     ),
+                    element,
                 )
 
 
@@ -104,9 +113,10 @@ def _attributes(attributes: Any, prefixes: Mapping[str, str]) -> dict[str, tuple
             value = attribute.get("attribute")
             if isinstance(value, bool | int | float):
                 value = str(value).lower()
-            if isinstance(value, str):
+            if value is not None:
+                # What is no single value is there, and equal to nothing.
                 name = attribute_name(attribute["id"], prefixes)
-                found[name] = (*found.get(name, ()), value)
+                found[name] = (*found.get(name, ()), *((value,) if isinstance(value, str) else ()))
     return found
 
 

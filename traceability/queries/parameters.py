@@ -60,7 +60,7 @@ def parse_url(query: str, *, extensions: str = "", others: Collection[str] = ())
 
     Lists are separated by |. Raises QueryRejected with every fault.
     """
-    faults = _Faults()
+    faults = Faults()
     prefixes = STANDARD_PREFIXES
     with faults:
         prefixes = read_extensions(extensions)
@@ -77,7 +77,7 @@ def parse_url(query: str, *, extensions: str = "", others: Collection[str] = ())
         )
     for part in query.split("&") if query else ():
         with faults:
-            name, value = _decode_pair(part)
+            name, value = decode_pair(part)
             if name in given:
                 raise QueryParameterFault(
                     "query.twice", f"{name[:64]} is given twice", name, fix="separate several values by |"
@@ -98,7 +98,7 @@ def parse_json(body: Any) -> Query:
             ]
         )
     given = {name: value for name, value in body.items() if name != "@context"}
-    return _build(given, prefixes_of(body.get("@context")), _Faults(), _json_values, _json_control)
+    return _build(given, prefixes_of(body.get("@context")), Faults(), _json_values, _json_control)
 
 
 _IDENTIFIER_FIX = (
@@ -129,13 +129,13 @@ def read_extensions(header: str) -> Prefixes:
     return found
 
 
-class _Faults:
+class Faults:
     """Collects faults of separate parameters, and lets the reading go on."""
 
     def __init__(self) -> None:
         self.found: list[QueryParameterFault] = []
 
-    def __enter__(self) -> _Faults:
+    def __enter__(self) -> Faults:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
@@ -145,7 +145,8 @@ class _Faults:
         return False
 
 
-def _decode_pair(part: str) -> tuple[str, str]:
+def decode_pair(part: str) -> tuple[str, str]:
+    """(name, value) of one part of a query string. Raises QueryParameterFault "query.encoding"."""
     name, _, value = part.partition("=")
     return _decode(name), _decode(value)
 
@@ -165,7 +166,7 @@ _Values = Callable[[str, Parameter, Any], "list[Any]"]
 def _build(
     given: Mapping[str, Any],
     prefixes: Prefixes,
-    faults: _Faults,
+    faults: Faults,
     values_of: _Values,
     control_of: Callable[[str, Any], str | int],
 ) -> Query:
@@ -209,7 +210,7 @@ def _build(
     )
 
 
-def _refuse_empty_windows(filters: list[Filter], faults: _Faults) -> None:
+def _refuse_empty_windows(filters: list[Filter], faults: Faults) -> None:
     lower = {
         (f.family, f.key): f for f in filters if f.operator == "GE" and isinstance(f.values[0], datetime)
     }
@@ -228,7 +229,7 @@ def _refuse_empty_windows(filters: list[Filter], faults: _Faults) -> None:
                 )
 
 
-def _refuse_contradictions(controls: Mapping[str, object], faults: _Faults) -> None:
+def _refuse_contradictions(controls: Mapping[str, object], faults: Faults) -> None:
     with faults:
         if "eventCountLimit" in controls and "maxEventCount" in controls:
             raise QueryParameterFault(
