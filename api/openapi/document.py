@@ -85,6 +85,8 @@ def build(services: Services) -> Json:
                 raise ValueError(f"{route.method} {route.path} is described twice")
             item[route.method] = _operation(section.group, route)
     spoken = {route.path for section in found for route in section.routes if section.group.epcis}
+    if services.queries is not None:
+        spoken.add("/")  # for people first, and the top of EPCIS's resources
     for path, item in paths.items():
         _complete(item, path in spoken)
     shared = {**(epcis.NEGOTIATION if spoken else {}), **(epcis.FILTERS if services.queries else {})}
