@@ -78,6 +78,6 @@ def register(app: Flask, base_url: str) -> None:
         headers.extend([(name, value) for lower, name, value in wanted if lower not in present])
         if request.method == "OPTIONS" and response.status_code == HTTPStatus.OK:
             headers["Content-Length"] = "0"
-        if response.is_sequence and not any(response.response):
-            headers.pop("Content-Type", None)  # of nothing
+        if response.mimetype == "text/html" and response.is_sequence and not any(response.response):
+            del headers["Content-Type"]  # Flask's own, of nothing
         return response

@@ -116,6 +116,9 @@ def test_an_answer_of_nothing_has_no_media_type(asking):
     for path in ("/events", "/queries", "/bizSteps"):
         assert "Content-Type" not in asking.client.options(path).headers
     assert asking.client.head("/events").headers["Content-Type"] == "application/ld+json"
+    # A range without statements is empty, and still of its type.
+    none = asking.get("/statements?start=2&end=2")
+    assert (none.data, none.mimetype) == (b"", "application/vnd.tallystick.jws-lines")
 
 
 def test_links_lead_through_all_pages(asking):
