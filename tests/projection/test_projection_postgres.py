@@ -14,6 +14,7 @@ from projection.projector import Projector
 from projection.resources import Resources
 from projection.store import open_reader, open_writer
 from traceability.errors import QueryNameTaken
+from traceability.queries.masterdata import records_of
 from traceability.queries.parameters import parse_url
 
 EPCS = [f"urn:epc:id:sgtin:9521141.012345.{n}" for n in range(5)]
@@ -73,3 +74,31 @@ def test_queries_are_kept(address):
     assert [one.name for one in other.page("", 5)] == ["a"]
     kept.close()
     other.close()
+
+
+def test_master_data_is_found_by_name_and_place(address):
+    def element(name, *children):
+        return {
+            "id": name,
+            "attributes": [{"id": "cbvmda:city", "attribute": "Riga"}],
+            "children": list(children),
+        }
+
+    places = [f"urn:epc:id:sgln:9521141.0001{n}.0" for n in range(3)]
+    elements = [element(places[0], places[1]), element(places[1]), element(places[2])]
+    vocabulary = {"type": "urn:example:places", "vocabularyElementList": elements}
+    document = {"epcisHeader": {"epcisMasterData": {"vocabularyList": [vocabulary]}}}
+    writer = open_writer(address)
+    log = PaperLog([object_event(EPCS[0])])
+    Projector(log, writer).catch_up()
+    with writer.snapshot() as snapshot:
+        state = snapshot.state
+    records = [(0, record) for record in records_of(document)]
+    writer.append(state, [], next_seq=1, recorded_to=0, records=records)
+    names = sorted(record.id for _, record in records)
+    with writer.snapshot() as snapshot:
+        assert [record.id for _, record in snapshot.records(("", ""), 9)] == names
+        after = (names[0], "urn:example:places")
+        assert snapshot.records(after, 9, names[:2]) == [one for one in records if one[1].id == names[1]]
+        assert snapshot.records(("", ""), 9, ["urn:x"]) == []
+    writer.close()
