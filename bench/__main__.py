@@ -81,7 +81,8 @@ class Run:
             server.register(load.emitters(pool.EMITTERS, self.options.seed))
             for case in chosen:
                 result = self._case(server, case, pools[case.kind])
-                floor_after = self.floor.verifications_per_s()
+                with server.paused():
+                    floor_after = self.floor.verifications_per_s()
                 report.judge(result, (floor_before + floor_after) / 2, case)
                 self.results.append(result)
                 report.show(result)

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.load import Emitter
@@ -114,6 +114,18 @@ class Server:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.kill_group()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Every process of the server stands still meanwhile: what it does in quiet moments is not the machine's."""
+        if self.process is None:
+            yield
+            return
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def children(self) -> list[int]:
         """Process ids of this server's group, the parent apart."""

@@ -86,9 +86,11 @@ def measure(options: argparse.Namespace, name: str, floor: Floor, folder: Path) 
                     rows, seconds = grow(folder / "ledger", options.rows)
                     print(f"  grown to {rows:,} names in {seconds:.0f} s", flush=True)
                     server.start()
-                before = floor.verifications_per_s()
+                with server.paused():
+                    before = floor.verifications_per_s()
                 result = run._case(server, case, events)
-                around = (before + floor.verifications_per_s()) / 2
+                with server.paused():
+                    around = (before + floor.verifications_per_s()) / 2
                 report.judge(result, around, case)
                 result["rows_before"] = options.rows if is_grown else 0
                 report.show(result)

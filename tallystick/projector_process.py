@@ -8,6 +8,7 @@ any time, and goes on where it stood; while it is away, answers to queries say h
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -79,6 +80,10 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     end_with_parent(int(sys.argv[2]))
     os.nice(NICENESS)
+    if hasattr(os, "SCHED_IDLE"):
+        # Runs in what others leave, and is put aside the moment that one of them has something to do.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     run(Path(sys.argv[1]), stopping)
     sys.exit(0)
 
