@@ -117,7 +117,7 @@ class Server:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Every process of the server stands still meanwhile: what it does in quiet moments is not the machine's."""
+        """Every process of the server stands still: its quiet moments are not to be taken from the floor."""
         if self.process is None:
             yield
             return
