@@ -25,9 +25,11 @@ from ledger import checkpoint as checkpoints
 from ledger import entry as entries
 from ledger import merkle, tiles
 from ledger.audit import Audit, audit, audit_range
+from ledger.errors import StoreFailed
 from ledger.store.name_runs import NAME
 from ledger.store.name_runs_merge import LEVEL0_ROWS_MAX
 from ledger.store.opening import Database, open_reader, parse_database
+from ledger.store.protocol import Head
 from ledger.store.rules import READ_SPAN_MAX
 from ledger.walk import WalkState
 from verifier.trust import load_trust
@@ -35,6 +37,7 @@ from verifier.trust import load_trust
 SAMPLE = 20
 NOTES = 12  # answered checkpoints whose consistency is proved in one look
 MERGED_WITHIN_S = 20.0
+RECOVERED_WITHIN_S = 20.0
 SEED = 21
 SIZES = (1,) * 6 + (10,) * 2 + (300,)
 
@@ -61,7 +64,7 @@ class Witness:
     def look(self, crowd: tt_crowd.Crowd) -> None:
         """Everything that was answered is in the ledger, once, and the ledger only grew."""
         assert crowd.odd == []
-        head = self._reader.read_head()
+        head = self._head_once_it_can_be_read()
         now = checkpoints.open_checkpoint(head.checkpoint, self._verifiers, self._origin)
         assert (now.tree_size, now.root_hash) == (head.tree_size, head.root_hash)
         self._read_new(now.tree_size)
@@ -71,6 +74,19 @@ class Witness:
         for seq in self._source.sample(range(now.tree_size), min(SAMPLE, now.tree_size)):
             assert sha256(self._reader.read_statement(seq)).digest() == self._digests[seq]
         self._look_for_names()
+
+    def _head_once_it_can_be_read(self) -> Head:
+        """A PostgreSQL whose session was killed ends all others a moment later, and recovers."""
+        deadline = time.monotonic() + RECOVERED_WITHIN_S
+        while True:
+            try:
+                head = self._reader.read_head()
+                assert head is not None
+                return head
+            except StoreFailed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def look_at_all(self, crowd: tt_crowd.Crowd) -> int:
         """All of it, from the first byte; how many statements were answered."""
